@@ -1,0 +1,1 @@
+"""Communication patterns, one small file each, behind one interface."""

@@ -1,0 +1,1 @@
+"""Asks and prints: the only room with typer, rich, exit codes and prompts."""

@@ -1,0 +1,1 @@
+"""Find, download, verify, prepare and load data sets; all but loading is free of torch."""

@@ -1,0 +1,86 @@
+"""Every error that mlb raises on purpose, as one tree; the exit code of a class holds for its subclasses.
+
+    MlbError                     1   anything not named below: a bug, please report it
+    ├── UsageError               2   the command, an option or a config file is wrong; nothing was started
+    ├── PreflightError           3   something this run needs is missing
+    │   ├── DataMissing              a data set is neither here nor to be had
+    │   ├── DataCorrupt              a data file is not what its checksum says
+    │   └── DiskFull                 no room for the run's files
+    ├── RunFailed                7   a rank died or the run's processes are gone
+    ├── GoalMissed               8   the run ended without reaching its goal
+    ├── Interrupted             11   the run was stopped before its end
+    └── ResultsInvalid          12   a run folder or its logs cannot be trusted
+
+`docs/exit-codes.md` lists all codes, those of later commands included.
+"""
+
+from __future__ import annotations
+
+
+class MlbError(Exception):
+    """An error with a message for people: what happened, why, and what to do about it.
+
+    Args:
+        what: one sentence that says what happened.
+        why: the cause, as far as it is known; may be empty.
+        fix: what the reader can do, with everything that is valid where a choice was wrong; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.what, self.why, self.fix) if part)
+
+
+class UsageError(MlbError):
+    """The command, an option or a config file is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class PreflightError(MlbError):
+    """Something that this run needs is missing; nothing was started."""
+
+    exit_code = 3
+
+
+class DataMissing(PreflightError):
+    """A data set is neither on this machine nor to be had from its sources."""
+
+
+class DataCorrupt(PreflightError):
+    """A data file is not what its published checksum says."""
+
+
+class DiskFull(PreflightError):
+    """There is no room for the run's files."""
+
+
+class RunFailed(MlbError):
+    """A rank died, or the processes of a run are gone without a result."""
+
+    exit_code = 7
+
+
+class GoalMissed(MlbError):
+    """The run ended by itself without reaching its goal."""
+
+    exit_code = 8
+
+
+class Interrupted(MlbError):
+    """The run was stopped before its end."""
+
+    exit_code = 11
+
+
+class ResultsInvalid(MlbError):
+    """A run folder or its logs cannot be trusted."""
+
+    exit_code = 12

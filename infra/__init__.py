@@ -1,0 +1,1 @@
+"""From a fleet's spec to rendered Terraform, to machines, to `fleet.json`; the first and last of the three commands."""

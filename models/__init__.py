@@ -1,0 +1,1 @@
+"""Networks; torch only, one concept a class, a config dataclass first."""

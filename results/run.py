@@ -1,0 +1,265 @@
+"""The run folder: where each file of a run lies, what was asked for (`RunSpec`), how a node fared (`NodeStatus`).
+
+This is the seam between the rooms: the CLI makes a spec, the provisioner launches it, the runners work by it,
+and the report reads it. Paths are properties of `RunFolder` and nowhere else (docs/run-folder.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import ResultsInvalid
+
+RUN_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is to do: everything a rank needs to know, and everything a reader needs to repeat it."""
+
+    run_id: str
+    """Unique name of the run and of its folder: `<date>_<task>_<fleet>_<id>`."""
+    task: str
+    goal: str
+    recipe: str
+    """`reference` keeps every hyperparameter as published; `smoke` is reduced and not comparable."""
+    division: str
+    """`closed` where nothing was changed, `open` otherwise, `smoke` for the reduced goals."""
+    comparable: bool
+    metric: str
+    """Name of the quality metric, as printed: `validation perplexity`."""
+    target: float
+    """Value of the metric that ends the run; which side is better is `target_is_upper_bound`."""
+    target_is_upper_bound: bool
+    """True where the quality has to fall to the target (perplexity), False where it has to rise to it."""
+    max_epochs: int
+    max_steps: int | None
+    """Training steps after which the run ends, goal or not; None for no such bound."""
+    seed: int
+    dataset: str
+    """`wikitext-2` or `synthetic`."""
+    data_path: str
+    """Folder of the prepared data set, on each node."""
+    data_origin: str
+    """Where the prepared data came from, for people."""
+    ranks: int
+    backend: str
+    threads_per_rank: int
+    fleet: str
+    created_unix_ns: int
+    """Wall clock at which the run was asked for: the zero of "everything on the clock"."""
+    argv: tuple[str, ...]
+    """The command line that made this run."""
+    mlb_version: str
+    git_revision: str
+    """Commit of the source tree mlb runs from, `-dirty` appended where it has changes; empty if unknown."""
+    schema_version: int = RUN_SCHEMA_VERSION
+    launched_unix_ns: int = 0
+    """Wall clock at which the launcher began to start processes; 0 before that."""
+
+    def met_by(self, quality: float) -> bool:
+        """Whether `quality` reaches the target (a NaN never does)."""
+        return quality <= self.target if self.target_is_upper_bound else quality >= self.target
+
+
+@dataclass(frozen=True)
+class RankFailure:
+    """How one rank died."""
+
+    rank: int
+    pid: int
+    exit_code: int
+    """As `subprocess` has it: negative for a signal."""
+    seen_unix_ns: int
+    """When the agent saw the process end."""
+    collateral: bool
+    """True where the rank died of another rank's death: in a collective, or stopped by the agent."""
+    message: str
+    last_lines: tuple[str, ...]
+    """The end of the rank's output."""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """What the agent of one node last wrote down: `running` while it works, then one of the final states."""
+
+    node: int
+    state: str
+    """`starting`, `running`, `succeeded`, `failed` or `stopped`."""
+    agent_pid: int
+    agent_start_ticks: int
+    """Start time of the agent in clock ticks since boot: with the pid it names one process for good."""
+    started_unix_ns: int
+    stopped_unix_ns: int = 0
+    message: str = ""
+    rank_pids: dict[int, int] = field(default_factory=dict)
+    failures: tuple[RankFailure, ...] = ()
+    """The ranks that died, the first to die first."""
+    schema_version: int = RUN_SCHEMA_VERSION
+
+    @property
+    def final(self) -> bool:
+        """Whether the agent has nothing more to say."""
+        return self.state in {"succeeded", "failed", "stopped"}
+
+    @property
+    def cause(self) -> RankFailure | None:
+        """The first failure that was not collateral, else the first; None if no rank died."""
+        return next((f for f in self.failures if not f.collateral), next(iter(self.failures), None))
+
+
+class RunFolder:
+    """The files of one run; every path in one place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def stop_request(self) -> Path:
+        """Exists once somebody asked for the run to stop."""
+        return self.path / "stop-requested"
+
+    def rank_events(self, rank: int) -> Path:
+        return self.events / f"rank-{rank:05d}.jsonl"
+
+    def rank_log(self, rank: int) -> Path:
+        return self.logs / f"rank-{rank:05d}.log"
+
+    def rank_pid(self, rank: int) -> Path:
+        return self.path / "pids" / f"rank-{rank:05d}.pid"
+
+    def node_log(self, node: int) -> Path:
+        return self.logs / f"node-{node:05d}.log"
+
+    def node_status(self, node: int) -> Path:
+        return self.path / f"node-{node:05d}.json"
+
+    def node_environment(self, node: int) -> Path:
+        return self.path / f"environment-{node:05d}.json"
+
+    def create(self) -> None:
+        """Make the folder and its sub-folders, readable by the owner alone."""
+        for folder in (self.path, self.events, self.logs, self.path / "pids"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read_spec(self) -> RunSpec:
+        """The run's spec.
+
+        Raises:
+            ResultsInvalid: the folder holds no readable spec, so it is not a run folder.
+        """
+        return _spec_from(self._read_json(self.spec))
+
+    def read_status(self, node: int) -> NodeStatus | None:
+        """The last status of a node's agent, or None if it wrote none yet."""
+        if not self.node_status(node).exists():
+            return None
+        raw = self._read_json(self.node_status(node))
+        try:
+            return NodeStatus(
+                **{
+                    **raw,
+                    "rank_pids": {int(rank): int(pid) for rank, pid in raw.get("rank_pids", {}).items()},
+                    "failures": tuple(
+                        RankFailure(**{**failure, "last_lines": tuple(failure["last_lines"])})
+                        for failure in raw.get("failures", ())
+                    ),
+                }
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise ResultsInvalid(
+                f"{self.node_status(node)} is not a node status.",
+                why=f"{type(error).__name__}: {error}",
+                fix="The run's logs may still be read: mlb bench logs " + self.run_id,
+            ) from error
+
+    def event_files(self) -> Iterator[Path]:
+        """The event log of each rank that has one, rank 0 first."""
+        yield from sorted(self.events.glob("rank-*.jsonl"))
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            value = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ResultsInvalid(
+                f"{self.path} is not a readable run folder.",
+                why=f"{path.name}: {error}",
+                fix="Name a run shown by `mlb runs`, or the path of a folder with a run.json in it.",
+            ) from error
+        if not isinstance(value, dict):
+            raise ResultsInvalid(
+                f"{self.path} is not a readable run folder.",
+                why=f"{path.name} holds a {type(value).__name__} where an object is expected.",
+                fix="Name a run shown by `mlb runs`, or the path of a folder with a run.json in it.",
+            )
+        return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value`, a dataclass or plain data, to `path` in one step: readers see the old file or the new one.
+
+    Raises:
+        OSError: the file could not be written; the old one, if any, is untouched.
+    """
+    plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(plain, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _spec_from(raw: dict[str, Any]) -> RunSpec:
+    version = raw.get("schema_version")
+    if version != RUN_SCHEMA_VERSION:
+        raise ResultsInvalid(
+            f"The run was written in format {version!r}; this version of mlb reads format {RUN_SCHEMA_VERSION}.",
+            fix="Read it with the version of mlb that its run.json names under `mlb_version`.",
+        )
+    known = {f.name for f in fields(RunSpec)}
+    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is f.default_factory)
+    if missing or not set(raw) <= known:
+        raise ResultsInvalid(
+            "The run's run.json is incomplete or was edited.",
+            why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
+            fix="Restore the file from a copy; the event logs beside it are not affected.",
+        )
+    return RunSpec(**{**raw, "argv": tuple(raw["argv"])})
+
+

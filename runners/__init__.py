@@ -1,0 +1,1 @@
+"""What runs on the nodes: the agent, the worker of each rank, the training loop and its stopwatch."""
