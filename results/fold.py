@@ -75,56 +75,57 @@ def _log_stop(record: RankRecord, event: Event) -> bool:
 
 
 def _stage(record: RankRecord, event: Event) -> bool:
-    name, duration = event.fields.get("name"), as_ns(event.fields.get("duration_ns"))
-    if not isinstance(name, str) or not _is_interval(record, event, duration):
+    name = event.fields.get("name")
+    duration = _interval(record, event, "duration_ns") if isinstance(name, str) else None
+    if not isinstance(name, str) or duration is None:
         return False
     part = _STAGE_PARTS.get(name, "startup")
-    record.parts_ns[part] += duration or 0
+    record.parts_ns[part] += duration
     if part == "startup":
-        record.stages_ns[sanitise(name, 40)] += duration or 0
+        record.stages_ns[sanitise(name, 40)] += duration
     return True
 
 
 def _step(record: RankRecord, event: Event) -> bool:
-    duration = as_ns(event.fields.get("step_ns"))
     phases = [as_ns(event.fields.get(f"{phase}_ns")) for phase in keys.PHASES]
     known = [phase for phase in phases if phase is not None]
-    if len(known) != len(phases) or not _is_interval(record, event, duration):
+    duration = _interval(record, event, "step_ns") if len(known) == len(phases) else None
+    if duration is None:
         return False
     record.parts_ns.update(dict(zip(keys.PHASES, known, strict=True)))
     # A GPU's marks are 32-bit floats of milliseconds; anything beyond their rounding is the writer's mistake.
-    if abs(sum(known) - (duration or 0)) > max(10_000, (duration or 0) // 100):
+    if abs(sum(known) - duration) > max(10_000, duration // 100):
         record.uneven_steps += 1
     totals = record.warm_up if event.fields.get("warmup") is True else record.measured
     totals.steps += 1
-    totals.step_ns += duration or 0
+    totals.step_ns += duration
     totals.samples += as_ns(event.fields.get("samples")) or 0
     totals.tokens += as_ns(event.fields.get("tokens")) or 0
     return True
 
 
 def _eval_stop(record: RankRecord, event: Event) -> bool:
-    duration = as_ns(event.fields.get("duration_ns"))
-    if not _is_interval(record, event, duration):
+    duration = _interval(record, event, "duration_ns")
+    if duration is None:
         return False
-    record.parts_ns["evaluation"] += duration or 0
+    record.parts_ns["evaluation"] += duration
     return True
 
 
-def _is_interval(record: RankRecord, event: Event, duration: int | None) -> bool:
-    """Whether the event names a span of time; notes where it overlaps the span before.
+def _interval(record: RankRecord, event: Event, field: str) -> int | None:
+    """The length of the event's span of time, or None if it names none; notes overlap with the span before.
 
-    The span is `start_ns` and the duration: a step that was resolved later may be stamped later.
+    The span is `start_ns` and the duration in `field`: a step that was resolved later may be stamped later.
     """
-    start = as_ns(event.fields.get("start_ns"))
+    start, duration = as_ns(event.fields.get("start_ns")), as_ns(event.fields.get(field))
     if start is None or duration is None:
-        return False
+        return None
     if record.busy_until_ns == record.start_ns and record.begin_ns is not None:
         # The first interval: the import begins with the process, a moment before the process has a log.
         record.begin_ns = record.busy_until_ns = min(record.begin_ns, start)
     record.overlap_ns += min(duration, max(0, record.busy_until_ns - start))
     record.busy_until_ns = max(record.busy_until_ns, start + duration)
-    return True
+    return duration
 
 
 def _eval_accuracy(record: RankRecord, event: Event) -> bool:

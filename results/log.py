@@ -128,7 +128,7 @@ def visit_log(path: Path, take: Callable[[Event], object]) -> LogHealth:
 
 
 class LogTail:
-    """A log that may still grow, or not be there yet, read by byte offset: nothing is lost, nothing doubled."""
+    """A log that may still grow, or not be there yet, read by byte offset: nothing lost, nothing doubled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -114,9 +114,7 @@ def compute(folder: RunFolder) -> Metrics:
         if path.exists()
     ]
     nodes, broken = _statuses(folder, spec)
-    launched = spec.launched_unix_ns or min(
-        (r.launched_unix_ns for r in records if r.launched_unix_ns), default=0
-    )
+    launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
     split = split_of(records, launched or spec.created_unix_ns)
     quality = quality_of(spec, records, launched or spec.created_unix_ns)
     reached = quality.reached

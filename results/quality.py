@@ -60,9 +60,7 @@ def quality_of(spec: RunSpec, records: Sequence[RankRecord], launched_unix_ns: i
 
 def _evaluations(records: Sequence[RankRecord], launched_unix_ns: int) -> tuple[Evaluation, ...]:
     """The evaluations by the clock of the first rank, or of one that has more of them."""
-    clock = max(
-        records, key=lambda r: (r.run_start_ns is not None, len(r.evaluations), -r.rank), default=None
-    )
+    clock = max(records, key=lambda r: (r.run_start_ns is not None, len(r.evaluations), -r.rank), default=None)
     if clock is None:
         return ()
     training: dict[tuple[int | None, str, int], int] = {}

@@ -10,9 +10,7 @@ LIMIT_CHARACTERS = 300
 
 # Terminal sequences go as a whole, so that no "[31m" is left: CSI, string commands (OSC, DCS, ...), the rest.
 _SEQUENCES = re.compile(
-    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
-    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\\\|\x9c)"
-    "|\x1b[ -/]*[0-~]",
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\\\|\x9c)|\x1b[ -/]*[0-~]",
     re.DOTALL,
 )
 _SPACES = re.compile(r"\s+")
@@ -71,5 +69,5 @@ def _without_controls(text: str) -> str:
 def _plain(character: str) -> str:
     if character.isspace():
         return " "
-    # Cc: controls. Cf: zero-width and direction-changing characters. Cs: lone surrogates, which have no UTF-8.
+    # Cc: controls. Cf: zero-width and direction-changing characters. Cs: lone surrogates: not UTF-8.
     return "" if unicodedata.category(character) in {"Cc", "Cf", "Cs"} else character

@@ -126,9 +126,7 @@ def _of_agent(node: int, failure: RankFailure, records: Sequence[RankRecord]) ->
     said = next((r.failure for r in records if r.rank == failure.rank and r.failure), None)
     message = sanitise(failure.message) or (f"{said.kind}: {said.message}" if said else "")
     lines = sanitise_lines(failure.last_lines)
-    return FailureCause(
-        node, failure.rank, failure.exit_code, how_it_ended(failure.exit_code), message, lines
-    )
+    return FailureCause(node, failure.rank, failure.exit_code, how_it_ended(failure.exit_code), message, lines)
 
 
 def _of_log(record: RankRecord) -> FailureCause:
@@ -189,8 +187,8 @@ def _about_time(split: Split, status: str) -> Iterator[str]:
     if astray and status not in {RUNNING, INCOMPLETE}:
         worst = max(astray, key=lambda rank: abs(rank.unaccounted_percent))
         yield (
-            f"The times of {_ranks([rank.rank for rank in astray])} do not add up to the wall time within "
-            f"{TOLERANCE_PERCENT:g} %: {worst.unaccounted_percent:.1f} % of rank {worst.rank}'s is unaccounted."
+            f"The times of {_ranks([rank.rank for rank in astray])} do not add up to the wall time: "
+            f"{worst.unaccounted_percent:.1f} % of rank {worst.rank}'s is unaccounted, over {TOLERANCE_PERCENT:g} %."
         )
     for rank in split.ranks:
         if rank.overlap_ns > _CLOCK_STEP_NS:
@@ -202,7 +200,7 @@ def _about_clocks(records: Sequence[RankRecord], split: Split) -> Iterator[str]:
         step_ns = record.clock_step_ns or 0
         if abs(step_ns) > _CLOCK_STEP_NS:
             yield (
-                f"The wall clock of rank {record.rank}'s node was set by {step_ns / 1e9:+.3f} s during the run. "
+                f"The wall clock of rank {record.rank}'s node was set by {step_ns / 1e9:+.3f} s in the run. "
                 "Durations are not affected, as they come from the monotonic clock."
             )
     early = [rank.rank for rank in split.ranks if rank.parts_ns["launch"] < 0]

@@ -111,7 +111,7 @@ class EventLog:
             time_ns: the monotonic clock at the event (of an interval, its end); now, where it is None.
 
         Raises:
-            RunFailed: an earlier event could not be written or encoded. This one is kept and tried at `close()`.
+            RunFailed: an earlier event could not be written or encoded. This one is kept for `close()` to try.
         """
         # deque.append is one atomic step, so that callers need no lock; this queue's order is that of `seq`.
         self._waiting.append((key, self._clock() if time_ns is None else time_ns, fields))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -14,7 +15,8 @@ from urllib.error import HTTPError
 
 import pytest
 from mlb.datasets.download import fetch
-from mlb.errors import DataCorrupt, DataMissing, PreflightError
+from mlb.datasets.files import disk_errors
+from mlb.errors import DataCorrupt, DataMissing, DiskFull, PreflightError
 
 BODY = bytes(range(256)) * 1200
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -192,6 +194,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from mlb.datasets.download import fetch
+from mlb.datasets.files import disk_errors
 url, into, size, sha256 = sys.argv[1:]
 fetch(url, Path(into), size_bytes=int(size), sha256=sha256, progress=lambda done, total: print(done, flush=True))
 """
@@ -217,6 +220,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from mlb.datasets.download import fetch
+from mlb.datasets.files import disk_errors
 from mlb.errors import DiskFull
 url, into, size, sha256 = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -234,8 +238,18 @@ def test_a_full_disk_is_named(server: Any, into: Path, child_environment: dict[s
     assert not into.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_named(server: Any, into: Path) -> None:
-    into.parent.chmod(0o500)
-    with pytest.raises(PreflightError, match="cannot be written"):
-        get(server.serve("/f", BODY), into)
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (errno.ENOSPC, DiskFull, "There is no room for /cache/file"),
+        (errno.EDQUOT, DiskFull, "It needs 1,234 bytes"),
+        (errno.EFBIG, DiskFull, "Free some space"),
+        (errno.EACCES, PreflightError, "/cache/file cannot be written"),
+        (errno.EROFS, PreflightError, "Read-only file system"),
+        (errno.EIO, OSError, "Input/output error"),
+    ],
+)
+def test_errors_of_the_disk_are_told_apart(code: int, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as raised, disk_errors(Path("/cache/file"), 1234):
+        raise OSError(code, os.strerror(code))
+    assert type(raised.value) is kind

@@ -79,7 +79,7 @@ def test_a_download_ends_up_prepared(tiny: Any, tmp_path: Path) -> None:
     tiny.serve_files()
     first = prepare("tiny", vocabulary=None, data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert first.origin == f"downloaded from 127.0.0.1:{tiny.server.server_port}"
-    assert first.tokens == {"train": 24, "valid": 6, "test": 9}
+    assert first.tokens == {"train": 23, "valid": 6, "test": 9}
     assert json.loads((first.path / "meta.json").read_text())["origin"] == first.origin
     asked = len(tiny.server.asked)
     second = prepare("tiny", vocabulary=None, data_dir=None, cache_dir=tmp_path / "cache")
@@ -253,9 +253,9 @@ def test_the_status_of_files(tiny: Any, tmp_path: Path) -> None:
     assert [(raw.path, raw.state, raw.size_bytes, raw.expected_bytes) for raw in found.raw] == [
         (folder / "wiki.train.txt", "ok", 87, 87),
         (None, "absent", None, 21),
-        (folder / "test.txt", "corrupt", 7, 28),
+        (folder / "test.txt", "corrupt", 7, 29),
     ]
-    assert found.raw[2].problem == "28 bytes expected, 7 found"
+    assert found.raw[2].problem == "29 bytes expected, 7 found"
     assert (found.title, found.licence, found.prepared) == ("Tiny", "CC0", ())
     assert not (tmp_path / "cache").exists()
 

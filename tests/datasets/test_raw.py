@@ -119,7 +119,7 @@ def test_nothing_to_be_had_says_why_and_what_to_do(tiny: Any, tmp_path: Path) ->
         "Put these files into DIR/tiny/ and name DIR with --data-dir DIR or MLB_DATA_DIR=DIR:\n"
         f"  train.txt          87 bytes  SHA-256 {sha256['train.txt']}\n"
         f"  valid.txt          21 bytes  SHA-256 {sha256['valid.txt']}\n"
-        f"  test.txt           28 bytes  SHA-256 {sha256['test.txt']}\n"
+        f"  test.txt           29 bytes  SHA-256 {sha256['test.txt']}\n"
         "They can be had from\n"
         f"  http://127.0.0.1:{port}/plain/{{train.txt,valid.txt,test.txt}}\n"
         f"  http://localhost:{port}/tiny.zip\n"
