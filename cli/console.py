@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,11 @@ def plain(value: Any) -> dict[str, Any]:
 def show_text(text: str) -> None:
     """A result, as it is, on stdout."""
     print(text)  # noqa: T201
+
+
+def result_width() -> int:
+    """Characters a line of a result may have: the terminal's, within reason, or 100 where there is none."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120) if sys.stdout.isatty() else 100
 
 
 def note(text: str) -> None:
@@ -103,8 +109,8 @@ def progress(title: str) -> Iterator[Any]:
 def _stdout() -> Console:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 110
-    return Console(file=sys.stdout, no_color=_no_color(), width=width)
+    # Off a terminal, wide enough that no cell is folded: the output may be read by a program.
+    return Console(file=sys.stdout, no_color=_no_color(), width=None if sys.stdout.isatty() else 200)
 
 
 @cache

@@ -74,15 +74,14 @@ def state_of(folder: RunFolder, transport: Transport | None = None) -> RunState:
     if status is None:
         launched_s = folder.spec.stat().st_mtime
         return RunState("starting" if time.time() - launched_s < _AGENT_START_S else "lost", ())
-    if status.final:
-        return RunState(status.state, (status,))
     if transport.alive(status.agent_pid, status.agent_start_ticks):
+        # Also when the status is final: a run is over once nothing of it runs any more.
         return RunState("running", (status,))
     # The agent may have written its last status between the two looks.
-    last = folder.read_status(0) or status
-    if last.final:
-        return RunState(last.state, (last,))
-    return RunState("stopped" if folder.stop_request.exists() else "lost", (last,))
+    status = folder.read_status(0) or status
+    if status.final:
+        return RunState(status.state, (status,))
+    return RunState("stopped" if folder.stop_request.exists() else "lost", (status,))
 
 
 def stop(

@@ -198,7 +198,7 @@ class RunFolder:
                     ),
                 }
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ResultsInvalid(
                 f"{self.node_status(node)} is not a node status.",
                 why=f"{type(error).__name__}: {error}",

@@ -23,9 +23,10 @@ def sanitise(text: object, limit: int = LIMIT_CHARACTERS) -> str:
     surrogates are removed; runs of white space become one space; what is cut off shows as `…`.
     """
     # Cut first: the work below is then bounded whatever a log holds.
-    raw = str(text)[: 4 * limit + 256]
+    whole = str(text)
+    raw = whole[: 4 * limit + 256]
     plain = raw if raw.isascii() and raw.isprintable() else _without_controls(raw)
-    plain = _SPACES.sub(" ", plain).strip()
+    plain = _SPACES.sub(" ", plain).strip() + "…" * (len(raw) < len(whole))
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 

@@ -92,7 +92,7 @@ def warnings_of(
 ) -> Iterator[str]:
     """What is to be known before the numbers are used, in plain words, the gravest first."""
     if not spec.comparable:
-        yield f"{spec.division}: not comparable with other systems' results."
+        yield f"{standing_of(spec)} with other systems' results."
     yield from _about_result(status, records, nodes)
     if status != RUNNING:
         yield from _about_presence(spec, records)
@@ -100,6 +100,12 @@ def warnings_of(
         yield from _about_log(record, spec, status)
     yield from _about_time(split, status)
     yield from _about_clocks(records, split)
+
+
+def standing_of(spec: RunSpec) -> str:
+    """`closed: comparable`, `open: not comparable`; a reduced recipe is named before its division."""
+    kind = "smoke" if spec.recipe == "smoke" else spec.division
+    return sanitise(f"{kind}: {'' if spec.comparable else 'not '}comparable")
 
 
 def is_sound(status: NodeStatus) -> bool:

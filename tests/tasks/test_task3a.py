@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
-
 from mlb.datasets.load import load_tokens
 from mlb.models.awd_lstm import AWDLSTMConfig
 from mlb.tasks.base import Setup
 from mlb.tasks.task3a import RECIPES, Recipe, Task3a
+from torch.nn import functional as F
 
 TINY = Recipe(model=AWDLSTMConfig(embedding=6, hidden=8, layers=2), batch_per_rank=4, bptt=10, bptt_std=2.0, bptt_min=2)
 
