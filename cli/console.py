@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MlbError
-from ..results.text import sanitise
+from ..results.text import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +44,7 @@ def result_width() -> int:
 
 def note(text: str) -> None:
     """A line about what is going on, on stderr."""
-    _stderr().print(sanitise(text), markup=False, highlight=False, soft_wrap=True)
+    _stderr().print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric_from: int = 99) -> None:
@@ -57,7 +57,7 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
     for i, header in enumerate(headers):
         table.add_column(header, justify="right" if i >= numeric_from else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(sanitise(cell)) for cell in row))
+        table.add_row(*(Text(harmless(cell)) for cell in row))
     _stdout().print(table)
 
 
@@ -66,10 +66,10 @@ def show_error(error: MlbError) -> None:
     from rich.text import Text
 
     console = _stderr()
-    console.print(Text("error: ", style="bold red") + Text(sanitise(error.what)), soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(harmless(error.what)), soft_wrap=True)
     for part in (error.why, error.fix):
         for line in part.splitlines():
-            console.print(Text("  " + sanitise(line)), soft_wrap=True)
+            console.print(Text("  " + harmless(line)), soft_wrap=True)
 
 
 def stderr_is_live() -> bool:

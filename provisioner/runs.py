@@ -37,6 +37,11 @@ def all_runs(runs_dir: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(runs_dir.iterdir()) if RunFolder(path).spec.is_file()]
 
 
+def going_on(runs_dir: Path) -> list[RunFolder]:
+    """The runs that are not over."""
+    return [folder for folder in all_runs(runs_dir) if not _surely_over(folder)]
+
+
 def find(runs_dir: Path, name: str | None) -> RunFolder:
     """The run called `name`: an id, the beginning or end of one, or a folder's path; the newest where None.
 
@@ -82,6 +87,14 @@ def state_of(folder: RunFolder, transport: Transport | None = None) -> RunState:
     if status.final:
         return RunState(status.state, (status,))
     return RunState("stopped" if folder.stop_request.exists() else "lost", (status,))
+
+
+def _surely_over(folder: RunFolder) -> bool:
+    """Whether the run is over; a run that cannot be read is nothing that goes on."""
+    try:
+        return state_of(folder).over
+    except ResultsInvalid:
+        return True
 
 
 def stop(

@@ -17,6 +17,8 @@ from support import Mlb, processes_of, wait_for_steps, wait_until
 pytestmark = pytest.mark.system
 
 
+AS_MLB = "import sys; sys.argv[0] = 'mlb'; from mlb.cli.edge import run; sys.exit(run())"
+
 LAUNCH = """
 import sys
 from pathlib import Path
@@ -207,9 +209,36 @@ def test_logs_show_output_with_control_characters_taken_out(mlb: Mlb) -> None:
     folder = mlb.detached("--steps", "1")
     mlb("bench", "attach")
     with folder.rank_log(1).open("a") as log:
-        log.write("\x1b[2Jboo [bold]not markup[/foo]\n")
+        log.write("    \x1b[2Jboo [bold]not markup[/foo]\n")
     done = mlb("bench", "logs", "--rank", "1")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
-    assert "[bold]not markup[/foo]" in done.stdout
+    assert "\n    boo [bold]not markup[/foo]\n" in done.stdout
     assert mlb("bench", "logs", "--rank", "9").returncode == 12
+
+
+def test_a_disk_that_fills_ends_the_run_with_its_cause(mlb: Mlb) -> None:
+    """No file of the ranks may grow past 24 KiB, as on a disk without room; the logs stay readable up to there."""
+    mlb("data", "prepare", "task3a", "--goal", "smoke", "--data", "synthetic")
+    command = ["bench", "task3a", "--goal", "smoke", "--data", "synthetic"]
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({24 << 10}, {24 << 10}))\n" + AS_MLB
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", limited, *command], env=mlb.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 7, done.stderr
+    assert "event log" in done.stderr
+    assert "File too large" in done.stderr
+    folder = only_run(mlb)
+    log = read_log(folder.rank_events(0))
+    assert log.events
+    assert log.health.corrupt == 0
+    assert mlb.json("report")["status"] == "failed"
+
+
+def test_two_runs_at_once_say_so(mlb: Mlb) -> None:
+    first = mlb.detached()
+    second = mlb.detached("--steps", "1")
+    assert second.read_spec().beside == (first.run_id,)
+    mlb("bench", "attach", second.run_id)
+    assert any(first.run_id in warning for warning in mlb.json("report", second.run_id)["warnings"])
+    mlb("bench", "stop", first.run_id)

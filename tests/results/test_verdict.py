@@ -8,7 +8,8 @@ import pytest
 from mlb.results.metrics import Metrics, compute
 from mlb.results.report import to_markdown, to_text
 from mlb.results.run import RankFailure
-from mlb.results.verdict import FailureCause, how_it_ended
+from mlb.results.text import how_it_ended
+from mlb.results.verdict import FailureCause
 
 MS = 1_000_000
 S = 1000 * MS

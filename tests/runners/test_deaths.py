@@ -10,7 +10,7 @@ import pytest
 from mlb.results.run import RunFolder
 from mlb.results.writer import EventLog
 from mlb.runners.deaths import DeathWatch
-from mlb.runners.failures import describe, how_it_ended
+from mlb.runners.failures import describe
 from mlb.runners.lifeline import start_ticks
 from support import wait_until
 
@@ -56,20 +56,6 @@ def test_closing_takes_in_what_has_happened(tmp_path: Path) -> None:
     watch = DeathWatch([(0, tmp_path / "never.pid")], lambda _: None)
     watch.close()
     assert watch.deaths == []
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (1, "exited with code 1"),
-        (0, "exited with code 0"),
-        (-9, "killed by SIGKILL"),
-        (-11, "killed by SIGSEGV"),
-        (-99, "signal 99"),
-    ],
-)
-def test_exit_codes_in_words(code: int, words: str) -> None:
-    assert words in how_it_ended(code)
 
 
 def test_a_rank_without_last_words_is_described_by_its_exit_code(tmp_path: Path) -> None:
