@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from typing import NamedTuple
 
 from ..results import keys
 from ..results.line import Event
@@ -13,12 +14,21 @@ _WINDOW = 50
 """Steps that speed and split are averaged over."""
 
 
+class _Recent(NamedTuple):
+    """What is kept of a step of rank 0."""
+
+    tokens: int
+    samples: int
+    step_ns: int
+    phases: Counter[str]
+
+
 class LiveView:
     """Takes in events, gives lines to keep and a status line to redraw."""
 
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
-        self._recent: deque[tuple[int, int, Counter[str]]] = deque(maxlen=_WINDOW)
+        self._recent: deque[_Recent] = deque(maxlen=_WINDOW)
         self._lines: list[str] = []
         self._status = "starting"
 
@@ -57,11 +67,12 @@ class LiveView:
     def _step(self, event: Event) -> None:
         fields = event.fields
         phases = Counter({phase: int(fields[f"{phase}_ns"]) for phase in keys.PHASES})
-        self._recent.append((int(fields["tokens"]) * self.spec.ranks, int(fields["step_ns"]), phases))
+        tokens, samples, step_ns = (int(fields[name]) for name in ("tokens", "samples", "step_ns"))
+        self._recent.append(_Recent(tokens, samples, step_ns, phases))
         loss = fields["loss"]
         shown = f"loss {loss:.3f}, perplexity {_exp(loss):.1f}" if isinstance(loss, float) else f"loss {loss}"
         where = f"epoch {fields['epoch_num']}, step {fields['step']}"
-        self._status = f"{where}: {shown}, {self._speed():,.0f} tokens/s | {self._split()}"
+        self._status = f"{where}: {shown}, {self._speed()} | {self._split()}"
 
     def _evaluated(self, event: Event) -> None:
         fields = event.fields
@@ -73,16 +84,18 @@ class LiveView:
             return
         self._lines.append(
             f"epoch {fields['epoch_num']}: {fields['metric']} {shown} (goal {sign} {self.spec.target:g}), "
-            f"{self._speed():,.0f} tokens/s | {self._split()}"
+            f"{self._speed()} | {self._split()}"
         )
 
-    def _speed(self) -> float:
-        """Tokens of all ranks a second, over the recent steps."""
-        spent_ns = sum(step_ns for _, step_ns, _ in self._recent)
-        return 1e9 * sum(tokens for tokens, _, _ in self._recent) / spent_ns if spent_ns else 0.0
+    def _speed(self) -> str:
+        """Work of all ranks a second, over the recent steps: every rank does as much as rank 0."""
+        spent_ns = sum(step.step_ns for step in self._recent)
+        per_ns = self.spec.ranks / spent_ns if spent_ns else 0.0
+        tokens, samples = sum(step.tokens for step in self._recent), sum(step.samples for step in self._recent)
+        return f"{1e9 * tokens * per_ns:,.0f} tokens/s, {1e9 * samples * per_ns:,.0f} samples/s"
 
     def _split(self) -> str:
-        total = sum((phases for _, _, phases in self._recent), Counter[str]())
+        total = sum((step.phases for step in self._recent), Counter[str]())
         spent_ns = sum(total.values())
         shares = {phase: 100 * ns / spent_ns for phase, ns in total.items()} if spent_ns else {}
         return ", ".join(f"{phase} {share:.0f} %" for phase, share in shares.items() if share >= 0.5)
