@@ -26,8 +26,15 @@ class _Recent(NamedTuple):
 class LiveView:
     """Takes in events, gives lines to keep and a status line to redraw."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, *, show_stages: bool = False) -> None:
+        """Show a run.
+
+        Args:
+            show_stages: leave a line for each stage of start-up and for the first step, timed from the command.
+        """
         self.spec = spec
+        self._show_stages = show_stages
+        self._to_unix_ns = 0
         self._recent: deque[_Recent] = deque(maxlen=_WINDOW)
         self._lines: list[str] = []
         self._status = "starting"
@@ -44,6 +51,10 @@ class LiveView:
 
     def _take(self, event: Event) -> None:
         fields = event.fields
+        if event.key == keys.LOG_START:
+            self._to_unix_ns = int(fields["unix_time_ns"]) - event.time_ns
+        if self._show_stages:
+            self._stage(event)
         if event.key == keys.STAGE and fields.get("name") not in ("epoch", "finish"):
             self._status = f"start-up: {fields.get('name')}"
         elif event.key == keys.STEP:
@@ -63,6 +74,16 @@ class LiveView:
     def render(self) -> str:
         """The line that is redrawn in place."""
         return self._status
+
+    def _stage(self, event: Event) -> None:
+        if event.key == keys.STAGE and event.fields["name"] not in ("epoch", "finish"):
+            self._mark(event.time_ns, f"{event.fields['name']} done, took {event.fields['duration_ns'] / 1e9:.3f} s")
+        elif event.key == keys.STEP and event.fields["step"] == 0:
+            self._mark(int(event.fields["start_ns"]), "first training step begins")
+
+    def _mark(self, time_ns: int, what: str) -> None:
+        since_s = (time_ns + self._to_unix_ns - self.spec.created_unix_ns) / 1e9
+        self._lines.append(f"[{since_s:6.3f} s] {what}")
 
     def _step(self, event: Event) -> None:
         fields = event.fields

@@ -58,3 +58,12 @@ def test_no_event_can_break_it(broken: Event) -> None:
 
 def test_the_catalogues_metric_is_what_is_shown() -> None:
     assert {goal.metric for goal in TASKS["task3a"].goals.values()} == {"validation perplexity"}
+
+
+def test_debugging_shows_when_each_stage_was_done() -> None:
+    view = LiveView(example_spec(created_unix_ns=1_000_000_000), show_stages=True)
+    view.add(0, Event("log_start", 0, 5, {"unix_time_ns": 1_500_000_005}, 0))
+    view.add(0, Event("stage", 1, 2_000_000_000, {"name": "import", "duration_ns": 1_250_000_000}, 0))
+    first = step(0)
+    view.add(0, Event("step", 2, 9, {**first.fields, "start_ns": 3_000_000_000}, 0))
+    assert view.new_lines() == ["[ 2.500 s] import done, took 1.250 s", "[ 3.500 s] first training step begins"]
