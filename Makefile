@@ -2,21 +2,21 @@
 .PHONY: bench test test-long check setup clean
 
 bench: setup
-	scripts/bench
+	@scripts/bench
 
 test: setup
-	scripts/test
+	@scripts/test
 
 test-long: setup
-	scripts/test -m "slow or not slow"
+	@scripts/test -m "slow or not slow"
 
 check: setup
-	scripts/check
+	@scripts/check
 
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt scripts/setup
-	scripts/setup
+	@scripts/setup
 
 clean:
 	rm -rf .venv build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
