@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
 from mlb.errors import PreflightError, UsageError
 from mlb.infra.catalogue import load, parse
 from mlb.infra.quote import Quote, make_quote, refuse_if_over, refuse_if_unknown

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
 from mlb.errors import UsageError
 from mlb.infra.spec import FleetSpec, parse_duration
 
