@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class RunSpec:
     """Folder of the prepared data set, on each node."""
     data_origin: str
     """Where the prepared data came from, for people."""
+    best_possible: float | None
+    """The best quality the data itself allows, where that is known (synthetic data), else None."""
     ranks: int
     backend: str
     threads_per_rank: int
@@ -253,7 +255,7 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             fix="Read it with the version of mlb that its run.json names under `mlb_version`.",
         )
     known = {f.name for f in fields(RunSpec)}
-    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is f.default_factory)
+    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is MISSING)
     if missing or not set(raw) <= known:
         raise ResultsInvalid(
             "The run's run.json is incomplete or was edited.",
@@ -261,5 +263,3 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             fix="Restore the file from a copy; the event logs beside it are not affected.",
         )
     return RunSpec(**{**raw, "argv": tuple(raw["argv"])})
-
-

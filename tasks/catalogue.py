@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    # Re-exported: the CLI knows the data sets only through this catalogue.
+    from ..datasets.prepare import DataStatus as DataStatus
+    from ..datasets.prepare import Prepared as Prepared
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Goal:
     """True where quality has to fall to the target."""
     max_epochs: int
     """Epochs after which the run gives up."""
+    vocabulary: int | None
+    """Words the model knows; None: all of the data set's."""
     comparable: bool
     """False for goals that exist for tests and newcomers only; every report says so."""
     memory_bytes_per_rank: int
@@ -87,6 +96,7 @@ TASKS: Mapping[str, TaskInfo] = MappingProxyType(
                         targets=MappingProxyType({}),
                         upper_bound=True,
                         max_epochs=750,
+                        vocabulary=None,
                         comparable=True,
                         memory_bytes_per_rank=3 << 30,
                         about="needs dynamic evaluation (perplexity 50 with the adaptation on the clock)",
@@ -98,6 +108,7 @@ TASKS: Mapping[str, TaskInfo] = MappingProxyType(
                         targets=MappingProxyType({"wikitext-2": 90.0, "synthetic": 90.0}),
                         upper_bound=True,
                         max_epochs=750,
+                        vocabulary=None,
                         comparable=True,
                         memory_bytes_per_rank=3 << 30,
                         about="33.6 M parameters, MLBench's hyperparameters; a GPU's work, a day on a CPU",
@@ -106,9 +117,10 @@ TASKS: Mapping[str, TaskInfo] = MappingProxyType(
                         name="smoke",
                         recipe="smoke",
                         metric=_PERPLEXITY,
-                        targets=MappingProxyType({"wikitext-2": 300.0, "synthetic": 100.0}),
+                        targets=MappingProxyType({"wikitext-2": 200.0, "synthetic": 100.0}),
                         upper_bound=True,
                         max_epochs=12,
+                        vocabulary=8_000,
                         comparable=False,
                         memory_bytes_per_rank=1 << 30,
                         about="reduced model and vocabulary, one to two minutes on two CPU cores; not comparable",
@@ -141,3 +153,58 @@ def did_you_mean(word: str, choices: Mapping[str, object]) -> str:
     """` Did you mean …?` for the choice nearest to `word`, or nothing where none is near."""
     near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def prepare_data(
+    info: TaskInfo,
+    goal: Goal,
+    *,
+    data: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    offline: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Find, verify and prepare the data that a goal is trained on.
+
+    Args:
+        data: `real` for the task's own data set, `synthetic` for generated data.
+        progress: told about a download, in bytes (there, in all).
+
+    Raises:
+        PreflightError: the data is not to be had, or not what its checksum says.
+    """
+    from ..datasets.prepare import prepare
+
+    name = info.datasets[0] if data == "real" else data
+    return prepare(
+        name,
+        vocabulary=goal.vocabulary,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        offline=offline,
+        progress=progress,
+    )
+
+
+def data_status(info: TaskInfo, *, data_dir: Path | None, cache_dir: Path) -> DataStatus:
+    """What there is of a task's real data on this machine."""
+    from ..datasets.prepare import status
+
+    return status(info.datasets[0], data_dir=data_dir, cache_dir=cache_dir)
+
+
+def to_json(info: TaskInfo) -> dict[str, Any]:
+    """A task as plain data."""
+    goals = {
+        name: {field.name: getattr(goal, field.name) for field in fields(Goal)} | {"targets": dict(goal.targets)}
+        for name, goal in info.goals.items()
+    }
+    return {
+        "name": info.name,
+        "title": info.title,
+        "datasets": list(info.datasets),
+        "default_goal": info.default_goal,
+        "default_seed": info.default_seed,
+        "goals": goals,
+    }

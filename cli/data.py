@@ -1,0 +1,69 @@
+"""`mlb data`: is a task's data here, and make it ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import config
+
+app = typer.Typer(help="A task's data: is it here, make it ready.", no_args_is_help=True, rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+Task = Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder that holds data sets.")]
+
+
+@app.command()
+def status(task: Task, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Where a task's data would be taken from, and whether it is sound."""
+    from ..tasks import catalogue
+    from .console import plain, show_json, show_table, show_text
+    from .dirs import cache_dir
+
+    info = catalogue.task(task)
+    folder = config.value("data_dir", str(data_dir) if data_dir else None)
+    found = catalogue.data_status(info, data_dir=folder, cache_dir=cache_dir())
+    if as_json:
+        show_json({"task": info.name, **plain(found)})
+        return
+    rows = [(raw.name, raw.problem or raw.state, str(raw.path or ""), f"{raw.expected_bytes:,}") for raw in found.raw]
+    rows += [(p.path.name, "prepared" if p.prepared else "damaged", str(p.path), "") for p in found.prepared]
+    show_table(f"{found.name}: {found.title} ({found.licence})", ("file", "state", "where", "bytes"), rows)
+    for source in found.sources:
+        show_text(f"source: {source}")
+
+
+@app.command()
+def prepare(
+    task: Task,
+    goal: Annotated[str | None, typer.Option(help="Goal to prepare for: the vocabulary depends on it.")] = None,
+    data: Annotated[str | None, typer.Option(help="real, or synthetic.")] = None,
+    data_dir: DataDir = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not try to download anything.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find, download where needed, verify and prepare a task's data."""
+    from ..tasks import catalogue
+    from .console import plain, progress, show_json, show_text
+    from .dirs import cache_dir
+
+    info = catalogue.task(task)
+    with progress(f"data of {info.name}") as report:
+        prepared = catalogue.prepare_data(
+            info,
+            info.goal(config.value("goal", goal) or info.default_goal),
+            data=config.value("data", data),
+            data_dir=config.value("data_dir", str(data_dir) if data_dir else None),
+            cache_dir=cache_dir(),
+            offline=offline,
+            progress=report,
+        )
+    if as_json:
+        show_json({"task": info.name, **plain(prepared)})
+        return
+    words = f"{prepared.vocabulary_size:,} words"
+    tokens = ", ".join(f"{split} {count:,}" for split, count in prepared.tokens.items())
+    show_text(f"{prepared.name} from {prepared.origin}: {words}; tokens: {tokens}\n{prepared.path}")

@@ -1,0 +1,34 @@
+"""`mlb report`: a run's report, made again from its files alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[
+        list[str] | None, typer.Argument(help="Runs by id, part of it, or folder; the newest if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
+    markdown: Annotated[bool, typer.Option("--md", help="As Markdown.")] = False,
+) -> None:
+    """Report on RUN...: goal, time to it, and where the time went."""
+    from ..provisioner.runs import find
+    from ..results.metrics import compute
+    from ..results.report import to_markdown
+    from .console import show_json, show_text
+    from .dirs import runs_dir
+    from .show import show_metrics
+
+    names: list[str | None] = [*(run or [None])]
+    all_metrics = [compute(find(runs_dir(), name)) for name in names]
+    if as_json and len(all_metrics) > 1:
+        show_json({"runs": [metrics.to_json() for metrics in all_metrics]})
+        return
+    for metrics in all_metrics:
+        if markdown:
+            show_text(to_markdown(metrics))
+        else:
+            show_metrics(metrics, as_json)

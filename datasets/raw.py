@@ -1,0 +1,199 @@
+"""The raw files of a data set: found in the user's folder or the cache, else downloaded; always verified."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..errors import DataCorrupt, DataMissing
+from .archive import extract
+from .download import Progress, fetch
+from .files import Check, check, exclusive
+from .sources import DataSet, Source, SourceFile
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """The verified raw files of a data set."""
+
+    paths: Mapping[str, Path]
+    """Split -> file."""
+    origin: str
+    """Where they come from, for people."""
+
+
+def raw_folder(dataset: DataSet, folder: Path) -> Path | None:
+    """The folder that holds the data set's files: `folder/<name>`, or `folder` itself; None if neither does.
+
+    `folder` itself counts where it is called like the data set, or holds all of its files: a lone `train.txt`
+    in a folder of many things is somebody else's.
+    """
+    inner = folder / dataset.name
+    if any(local_path(file, inner) for file in dataset.files):
+        return inner
+    here = [local_path(file, folder) for file in dataset.files]
+    return folder if all(here) or (any(here) and folder.name == dataset.name) else None
+
+
+def local_path(file: SourceFile, folder: Path) -> Path | None:
+    """The file of `folder` that should have the bytes of `file`, under any of its names, or None."""
+    candidates = (folder / name for name in (file.name, *file.other_names))
+    with contextlib.suppress(PermissionError):
+        return next((path for path in candidates if path.is_file()), None)
+    return None
+
+
+def from_user(dataset: DataSet, data_dir: Path) -> RawFiles | None:
+    """The files in the folder that the user named, verified; None if it has no such data set.
+
+    Raises:
+        DataMissing: the folder does not exist, or holds only some of the files.
+        DataCorrupt: a file is not what it should be. It is the user's: it is left alone.
+    """
+    if fault := _fault(data_dir):
+        raise DataMissing(f"The data folder {data_dir} {fault}.", fix=how_to_get(dataset))
+    folder = raw_folder(dataset, data_dir)
+    if folder is None:
+        return None
+    paths = {file: local_path(file, folder) for file in dataset.files}
+    if absent := [file.name for file, path in paths.items() if path is None]:
+        raise DataMissing(
+            f"The folder {folder} holds only a part of {dataset.title}.",
+            why=f"Not there: {', '.join(absent)}.",
+            fix=how_to_get(dataset),
+        )
+    found = {file: path for file, path in paths.items() if path is not None}
+    for file, path in found.items():
+        _verify_users(dataset, file, path)
+    return RawFiles({file.split: path for file, path in found.items()}, f"the folder {folder}")
+
+
+def from_cache_or_download(
+    dataset: DataSet, cache: Path, *, offline: bool, progress: Progress | None = None
+) -> RawFiles:
+    """The files in the folder `cache`, verified; the ones that are not there, or are damaged, are downloaded.
+
+    Raises:
+        DataMissing, DataCorrupt, DiskFull: as `download`; DataMissing also where `offline` forbids it.
+    """
+    states = {file: _in_cache(file, cache) for file in dataset.files}
+    if all(state.state == "ok" for state in states.values()):
+        return RawFiles({file.split: cache / file.name for file in dataset.files}, "cache")
+    if offline:
+        damaged = [f"{cache / file.name}: {s.problem}." for file, s in states.items() if s.state == "corrupt"]
+        raise DataMissing(
+            f"{dataset.title} is not on this machine, and downloading is switched off.",
+            why="\n".join(damaged),
+            fix=how_to_get(dataset),
+        )
+    return download(dataset, cache, progress)
+
+
+def download(dataset: DataSet, cache: Path, progress: Progress | None = None) -> RawFiles:
+    """Download the files that `cache` lacks into it, from the first source that delivers them.
+
+    Raises:
+        DataMissing: no source could be reached; the message says how to get the files by hand.
+        DataCorrupt: all sources delivered other bytes than the pinned ones.
+        DiskFull: no room for the files.
+    """
+    failures: list[tuple[Source, DataMissing | DataCorrupt]] = []
+    with exclusive(cache):
+        for source in dataset.sources:
+            lacking = [file for file in dataset.files if _in_cache(file, cache).state != "ok"]
+            try:
+                _download_from(source, dataset, lacking, cache, progress)
+            except (DataMissing, DataCorrupt) as error:
+                failures.append((source, error))
+            else:
+                paths = {file.split: cache / file.name for file in dataset.files}
+                return RawFiles(paths, f"downloaded from {source.host}")
+    why = "\n".join(f"{source.host}: {error.why}" for source, error in failures)
+    if failures and all(isinstance(error, DataCorrupt) for _, error in failures):
+        what = f"{dataset.title} was downloaded, but is not the data set it was."
+        raise DataCorrupt(what, why=why, fix=how_to_get(dataset))
+    raise DataMissing(
+        f"{dataset.title} is not on this machine and cannot be downloaded.", why=why, fix=how_to_get(dataset)
+    )
+
+
+def how_to_get(dataset: DataSet) -> str:
+    """What to do without a download: which files go where, and what runs without any."""
+    width = max(len(file.name) for file in dataset.files)
+    table = "\n".join(
+        f"  {file.name:{width}}  {file.size_bytes:>10,} bytes  SHA-256 {file.sha256}"
+        for file in dataset.files
+    )
+    places = "\n".join(f"  {source.address}" for source in dataset.sources)
+    return (
+        f"Put these files into DIR/{dataset.name}/ and name DIR with --data-dir DIR or MLB_DATA_DIR=DIR:\n"
+        f"{table}\n"
+        f"They can be had from\n{places}\n"
+        "Or train on generated text, which needs no file and no network: --data synthetic"
+    )
+
+
+def _fault(folder: Path) -> str:
+    """Why a folder cannot be used, or nothing."""
+    try:
+        if not folder.is_dir():
+            return "is not a folder" if folder.exists() else "does not exist"
+    except PermissionError:
+        return "may not be read"
+    return "" if os.access(folder, os.R_OK | os.X_OK) else "may not be read"
+
+
+def _verify_users(dataset: DataSet, file: SourceFile, path: Path) -> None:
+    found = check(path, file.size_bytes, file.sha256)
+    if found.state == "ok":
+        return
+    raise DataCorrupt(
+        f"{path} is not the {file.name} of {dataset.title}.",
+        why=f"{found.problem or 'it vanished'}.",
+        fix=f"mlb leaves your files alone. Replace it with an intact copy, or name another data folder.\n"
+        f"{how_to_get(dataset)}",
+    )
+
+
+def _in_cache(file: SourceFile, cache: Path) -> Check:
+    return check(cache / file.name, file.size_bytes, file.sha256)
+
+
+def _download_from(
+    source: Source, dataset: DataSet, lacking: Sequence[SourceFile], cache: Path, progress: Progress | None
+) -> None:
+    if source.archive_url and lacking:
+        archive = cache / f"{dataset.name}.zip"
+        try:
+            fetch(
+                source.archive_url,
+                archive,
+                size_bytes=source.archive_limit_bytes,
+                sha256=None,
+                progress=progress,
+            )
+            extract(archive, {file: source.files[file.name] for file in lacking}, cache)
+        finally:
+            archive.unlink(missing_ok=True)
+        return
+    total = sum(file.size_bytes for file in lacking)
+    before = 0
+    for file in lacking:
+        report = partial(_report, progress, before, total) if progress else None
+        fetch(
+            source.files[file.name],
+            cache / file.name,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            progress=report,
+        )
+        before += file.size_bytes
+
+
+def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    """Progress of one file, told as progress of all of them."""
+    progress(before + done, total)

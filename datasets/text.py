@@ -1,0 +1,85 @@
+"""Text to token ids: whitespace splits words, a line ends in `<eos>`, and a vocabulary numbers the words."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+UNKNOWN = "<unk>"
+END_OF_LINE = "<eos>"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set as token ids."""
+
+    vocabulary: tuple[str, ...]
+    """The word of each id."""
+    ids: Mapping[str, bytes]
+    """Split -> its token ids, as little-endian int32."""
+
+
+class _Numbering(dict[str, int]):
+    """Word -> id; a word that is asked for the first time gets the next id."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
+
+
+def read_corpus(paths: Mapping[str, Path], vocabulary: int | None) -> Corpus:
+    """Read the UTF-8 text of each split, the training text first.
+
+    A line of k words gives k + 1 tokens, the last of them `<eos>`.
+
+    Args:
+        paths: split -> file, with `train` as the first split.
+        vocabulary: None numbers all words of all splits in the order of their first appearance. A number
+            keeps that many: the most frequent words of the training text, most frequent first (of equally
+            frequent ones the first to appear), always with `<unk>` and `<eos>`; all others become `<unk>`.
+    """
+    numbering = _Numbering()
+    ids = {split: _tokenise(path, numbering) for split, path in paths.items()}
+    if vocabulary is None:
+        return Corpus(tuple(numbering), {split: _little_endian(values) for split, values in ids.items()})
+    return _most_frequent(numbering, ids, vocabulary)
+
+
+def _tokenise(path: Path, numbering: _Numbering) -> array[int]:
+    """Ids of a text's tokens; words that `numbering` does not know are added to it."""
+    ids = array("i")
+    number_of = numbering.__getitem__
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            ids.extend(map(number_of, line.split()))
+            ids.append(number_of(END_OF_LINE))
+    return ids
+
+
+def _most_frequent(numbering: _Numbering, ids: Mapping[str, array[int]], vocabulary: int) -> Corpus:
+    import numpy as np
+
+    special = [numbering[UNKNOWN], numbering[END_OF_LINE]]  # numbered here, if no text has them
+    counts = np.bincount(np.frombuffer(ids["train"], np.int32), minlength=len(numbering))
+    # Numbers follow first appearance, so a stable sort leaves the first to appear in front.
+    ranked = [int(old) for old in np.argsort(-counts, kind="stable")]
+    others = [old for old in ranked if counts[old] and old not in special][: vocabulary - len(special)]
+    chosen = {*special, *others}
+    kept = [old for old in ranked if old in chosen]
+    new_id = np.full(len(numbering), kept.index(special[0]), np.dtype("<i4"))
+    new_id[kept] = np.arange(len(kept))
+    words = list(numbering)
+    return Corpus(
+        tuple(words[old] for old in kept),
+        {split: new_id[np.frombuffer(values, np.int32)].tobytes() for split, values in ids.items()},
+    )
+
+
+def _little_endian(values: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()

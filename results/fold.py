@@ -1,0 +1,204 @@
+"""From the events of one rank's log to its record: one pass, one small function a kind of event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import keys
+from .line import Event, as_ns, as_number
+from .log import visit_log
+from .rank import LoggedFailure, RankEvaluation, RankRecord
+from .text import sanitise
+
+# Stages that are not start-up, and the part of the split that each belongs to.
+_STAGE_PARTS = {"epoch": "between_epochs", "finish": "finish"}
+
+_FACTS = frozenset(
+    {
+        keys.SEED,
+        keys.GLOBAL_BATCH_SIZE,
+        keys.MAX_SEQUENCE_LENGTH,
+        keys.TRAIN_SAMPLES,
+        keys.EVAL_SAMPLES,
+        keys.OPT_NAME,
+        keys.OPT_BASE_LEARNING_RATE,
+        keys.OPT_WEIGHT_DECAY,
+        keys.OPT_GRADIENT_CLIP_NORM,
+        keys.PARAMETER_COUNT,
+    }
+)
+_FACTS_KEPT = 200
+
+
+def read_rank(path: Path, rank: int) -> RankRecord:
+    """The record of the log at `path`.
+
+    Raises:
+        ResultsInvalid: the file is missing or unreadable, or in a format this version does not know.
+    """
+    record = RankRecord(rank)
+    record.health = visit_log(path, lambda event: add(record, event))
+    return record
+
+
+def add(record: RankRecord, event: Event) -> None:
+    """Add one event to the record; the log's order is the order of calls."""
+    record.last_ns = max(record.last_ns, event.time_ns)
+    add_kind = _ADD.get(event.key)
+    if add_kind is not None and not add_kind(record, event):
+        record.malformed += 1
+
+
+# One function a kind of event, in the order of a log; False says that the event lacks what its kind needs.
+
+
+def _log_start(record: RankRecord, event: Event) -> bool:
+    unix = as_ns(event.fields.get("unix_time_ns"))
+    if unix is None or record.start_ns is not None:
+        return False
+    record.start_ns = record.begin_ns = record.busy_until_ns = event.time_ns
+    record.start_unix_ns = unix
+    record.launched_unix_ns = as_ns(event.fields.get("launched_unix_ns")) or 0
+    record.rank_said = as_ns(event.fields.get("rank"))
+    record.run_id = sanitise(event.fields.get("run_id", ""))
+    record.host = sanitise(event.fields.get("host", ""), 80)
+    return True
+
+
+def _log_stop(record: RankRecord, event: Event) -> bool:
+    unix, expected = as_ns(event.fields.get("unix_time_ns")), record.unix_ns(event.time_ns)
+    if unix is not None and expected is not None:
+        record.clock_step_ns = unix - expected
+    return unix is not None
+
+
+def _stage(record: RankRecord, event: Event) -> bool:
+    name = event.fields.get("name")
+    duration = _interval(record, event, "duration_ns") if isinstance(name, str) else None
+    if not isinstance(name, str) or duration is None:
+        return False
+    part = _STAGE_PARTS.get(name, "startup")
+    record.parts_ns[part] += duration
+    if part == "startup":
+        record.stages_ns[sanitise(name, 40)] += duration
+    return True
+
+
+def _step(record: RankRecord, event: Event) -> bool:
+    phases = [as_ns(event.fields.get(f"{phase}_ns")) for phase in keys.PHASES]
+    known = [phase for phase in phases if phase is not None]
+    duration = _interval(record, event, "step_ns") if len(known) == len(phases) else None
+    if duration is None:
+        return False
+    record.parts_ns.update(dict(zip(keys.PHASES, known, strict=True)))
+    # A GPU's marks are 32-bit floats of milliseconds; anything beyond their rounding is the writer's mistake.
+    if abs(sum(known) - duration) > max(10_000, duration // 100):
+        record.uneven_steps += 1
+    totals = record.warm_up if event.fields.get("warmup") is True else record.measured
+    totals.steps += 1
+    totals.step_ns += duration
+    totals.samples += as_ns(event.fields.get("samples")) or 0
+    totals.tokens += as_ns(event.fields.get("tokens")) or 0
+    return True
+
+
+def _eval_stop(record: RankRecord, event: Event) -> bool:
+    duration = _interval(record, event, "duration_ns")
+    if duration is None:
+        return False
+    record.parts_ns["evaluation"] += duration
+    return True
+
+
+def _interval(record: RankRecord, event: Event, field: str) -> int | None:
+    """The length of the event's span of time, or None if it names none; notes overlap with the span before.
+
+    The span is `start_ns` and the duration in `field`: a step that was resolved later may be stamped later.
+    """
+    start, duration = as_ns(event.fields.get("start_ns")), as_ns(event.fields.get(field))
+    if start is None or duration is None:
+        return None
+    if record.busy_until_ns == record.start_ns and record.begin_ns is not None:
+        # The first interval: the import begins with the process, a moment before the process has a log.
+        record.begin_ns = record.busy_until_ns = min(record.begin_ns, start)
+    record.overlap_ns += min(duration, max(0, record.busy_until_ns - start))
+    record.busy_until_ns = max(record.busy_until_ns, start + duration)
+    return duration
+
+
+def _eval_accuracy(record: RankRecord, event: Event) -> bool:
+    value = as_number(event.fields.get("value"))
+    if value is None:
+        return False
+    epoch, split = as_ns(event.fields.get("epoch_num")), sanitise(event.fields.get("split", "validation"), 40)
+    repeat = record.repeats[epoch, split]
+    record.repeats[epoch, split] += 1
+    training_ns = record.all_steps.step_ns
+    record.evaluations.append(RankEvaluation(epoch, split, repeat, value, event.time_ns, training_ns))
+    return True
+
+
+def _run_start(record: RankRecord, event: Event) -> bool:
+    record.run_start_ns = event.time_ns
+    return True
+
+
+def _run_stop(record: RankRecord, event: Event) -> bool:
+    if record.stopped is None:
+        record.stopped = sanitise(event.fields.get("reason", ""), 40)
+    return True
+
+
+def _epoch_stop(record: RankRecord, event: Event) -> bool:
+    epoch = as_ns(event.fields.get("epoch_num"))
+    record.epochs = max(record.epochs, epoch or 0)
+    return epoch is not None
+
+
+def _digest(record: RankRecord, event: Event) -> bool:
+    record.digest = sanitise(event.fields.get("value", ""), 128)
+    return True
+
+
+def _failure(record: RankRecord, event: Event) -> bool:
+    if record.failure is None:
+        fields = event.fields
+        kind, message = sanitise(fields.get("kind", "")), sanitise(fields.get("message", ""))
+        record.failure = LoggedFailure(kind, message, fields.get("collateral") is True)
+    return True
+
+
+def _best_possible(record: RankRecord, event: Event) -> bool:
+    record.best_possible = as_number(event.fields.get("value"))
+    return record.best_possible is not None
+
+
+def _fact(record: RankRecord, event: Event) -> bool:
+    name = event.fields.get("name") if event.key == keys.HYPERPARAMETER else event.key
+    if isinstance(name, str) and len(record.facts) < _FACTS_KEPT:
+        record.facts[sanitise(name, 80)] = _scalar(event.fields.get("value"))
+    return isinstance(name, str)
+
+
+def _scalar(value: object) -> Any:
+    return value if value is None or isinstance(value, bool | int | float) else sanitise(value)
+
+
+_ADD: dict[str, Callable[[RankRecord, Event], bool]] = {
+    keys.LOG_START: _log_start,
+    keys.LOG_STOP: _log_stop,
+    keys.STAGE: _stage,
+    keys.STEP: _step,
+    keys.EVAL_STOP: _eval_stop,
+    keys.EVAL_ACCURACY: _eval_accuracy,
+    keys.RUN_START: _run_start,
+    keys.RUN_STOP: _run_stop,
+    keys.EPOCH_STOP: _epoch_stop,
+    keys.PARAMETER_DIGEST: _digest,
+    keys.FAILURE: _failure,
+    keys.BEST_POSSIBLE: _best_possible,
+    keys.HYPERPARAMETER: _fact,
+    **dict.fromkeys(_FACTS, _fact),
+}

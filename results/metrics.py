@@ -1,0 +1,178 @@
+"""The numbers of a run, from the files of its folder alone; a run that goes on gives those it has so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import ResultsInvalid
+from .consistency import Consistency, consistency_of, warnings_about
+from .fold import read_rank
+from .line import finite
+from .log import CORRUPT_SHOWN
+from .quality import Quality, quality_of
+from .rank import RankRecord
+from .run import NodeStatus, RunFolder, RunSpec
+from .split import Split, split_of
+from .text import sanitise
+from .throughput import Throughput, throughput_of
+from .verdict import FAILED, FailureCause, failure_of, is_sound, status_of, warnings_of
+
+METRICS_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Everything a report says about a run."""
+
+    spec: RunSpec
+    hosts: tuple[str, ...]
+    status: str
+    """One of `verdict.STATUSES`."""
+    stop_reason: str | None
+    """As the ranks logged it: `goal`, `epochs`, `steps`, `stopped`; None if they did not."""
+    launch_clock: str
+    """What the launch is counted from: `launched`, or `created` where that is not known."""
+    quality: Quality
+    time_to_target_s: float | None
+    """From `run_start` to the evaluation that met the target, with everything on the clock."""
+    time_to_target_from_launch_s: float | None
+    training_only_s: float | None
+    """Time in training steps up to that evaluation, on the rank where it is the longest."""
+    throughput: Throughput
+    steps: int
+    epochs: int
+    tokens: int
+    samples: int
+    split: Split
+    consistency: Consistency
+    records: tuple[RankRecord, ...]
+    """Of the ranks that have a log."""
+    failure: FailureCause | None
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `metrics.json`; numbers that are not finite are the log's words for them."""
+        spec = self.spec
+        names = (
+            "run_id",
+            "task",
+            "goal",
+            "recipe",
+            "division",
+            "comparable",
+            "metric",
+            "target",
+            "seed",
+            "ranks",
+        )
+        facts: dict[str, Any] = {
+            "schema_version": METRICS_SCHEMA_VERSION,
+            **{name: getattr(spec, name) for name in names},
+            "target_is_upper_bound": spec.target_is_upper_bound,
+            "dataset": spec.dataset,
+            "dataset_origin": spec.data_origin,
+            "backend": spec.backend,
+            "fleet": spec.fleet,
+            "hosts": list(self.hosts),
+            "mlb_version": spec.mlb_version,
+            "git_revision": spec.git_revision,
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            "launch_clock": self.launch_clock,
+            "quality": asdict(self.quality),
+            "time_to_target_s": self.time_to_target_s,
+            "time_to_target_from_launch_s": self.time_to_target_from_launch_s,
+            "training_only_s": self.training_only_s,
+            "throughput": asdict(self.throughput),
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "tokens": self.tokens,
+            "samples": self.samples,
+            "time": self.split.to_json(),
+            "consistency": asdict(self.consistency),
+            "logs": _logs_json(self.records),
+            "failure": self.failure and self.failure.to_json(),
+            "hyperparameters": self.records[0].facts if self.records else {},
+            "warnings": list(self.warnings),
+        }
+        plain: dict[str, Any] = finite(facts)
+        return plain
+
+
+def compute(folder: RunFolder) -> Metrics:
+    """The metrics of the run in `folder`, finished or not.
+
+    Raises:
+        ResultsInvalid: it is no run folder, or a log in it cannot be read or has a format of another version.
+    """
+    spec = folder.read_spec()
+    records = [
+        read_rank(path, rank)
+        for rank, path in ((rank, folder.rank_events(rank)) for rank in range(spec.ranks))
+        if path.exists()
+    ]
+    nodes, broken = _statuses(folder, spec)
+    launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
+    split = split_of(records, launched or spec.created_unix_ns)
+    quality = quality_of(spec, records, launched or spec.created_unix_ns)
+    reached = quality.reached
+    status = status_of(records, nodes, reached is not None)
+    consistency = consistency_of(spec, records)
+    warnings = [*warnings_of(spec, status, records, nodes, split), *warnings_about(consistency), *broken]
+    return Metrics(
+        spec=spec,
+        hosts=tuple(dict.fromkeys(record.host for record in records if record.host)),
+        status=status,
+        stop_reason=next((record.stopped for record in records if record.stopped is not None), None),
+        launch_clock="launched" if launched else "created",
+        quality=quality,
+        time_to_target_s=reached.since_run_start_s if reached else None,
+        time_to_target_from_launch_s=reached.since_launch_s if reached else None,
+        training_only_s=reached.training_s if reached else None,
+        throughput=throughput_of(records),
+        steps=max((record.all_steps.steps for record in records), default=0),
+        epochs=max((record.epochs for record in records), default=0),
+        tokens=sum(record.all_steps.tokens for record in records),
+        samples=sum(record.all_steps.samples for record in records),
+        split=split,
+        consistency=consistency,
+        records=tuple(records),
+        failure=failure_of(records, nodes) if status == FAILED else None,
+        warnings=tuple(warnings),
+    )
+
+
+def _statuses(folder: RunFolder, spec: RunSpec) -> tuple[list[NodeStatus], list[str]]:
+    """What the nodes' agents last said, and a warning for each that cannot be read."""
+    statuses: list[NodeStatus] = []
+    broken: list[str] = []
+    # A node holds at least one rank, so there are no more nodes than ranks.
+    for node in range(spec.ranks):
+        try:
+            status = folder.read_status(node)
+        except ResultsInvalid as error:
+            broken.append(f"The status of node {node} cannot be read: {sanitise(error.why)}")
+            continue
+        if status is not None and is_sound(status):
+            statuses.append(status)
+        elif status is not None:
+            broken.append(f"The status of node {node} holds values of wrong types: left out.")
+    return statuses, broken
+
+
+def _logs_json(records: Sequence[RankRecord]) -> dict[str, Any]:
+    healths = [record.health for record in records]
+    names = ("lines", "corrupt", "torn", "lost", "out_of_order")
+    corrupt = [
+        {"rank": record.rank, "offset": line.offset, "reason": line.reason}
+        for record in records
+        for line in record.health.corrupt_lines
+    ]
+    return {
+        **{name: sum(getattr(health, name) for health in healths) for name in names},
+        "malformed": sum(record.malformed for record in records),
+        "complete": sum(health.complete for health in healths),
+        "corrupt_lines": corrupt[:CORRUPT_SHOWN],
+    }

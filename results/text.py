@@ -1,0 +1,73 @@
+"""Text that is safe to show: words from logs are remote text, and remote text is hostile."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+LIMIT_CHARACTERS = 300
+
+# Terminal sequences go as a whole, so that no "[31m" is left: CSI, string commands (OSC, DCS, ...), the rest.
+_SEQUENCES = re.compile(
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f]).*?(?:\x07|\x1b\\\\|\x9c)|\x1b[ -/]*[0-~]",
+    re.DOTALL,
+)
+_SPACES = re.compile(r"\s+")
+
+
+def sanitise(text: object, limit: int = LIMIT_CHARACTERS) -> str:
+    """`text` as one line of at most `limit` characters that cannot steer a terminal.
+
+    Control characters (C0, C1), escape sequences, invisible and direction-changing characters and lone
+    surrogates are removed; runs of white space become one space; what is cut off shows as `…`.
+    """
+    # Cut first: the work below is then bounded whatever a log holds.
+    raw = str(text)[: 4 * limit + 256]
+    plain = raw if raw.isascii() and raw.isprintable() else _without_controls(raw)
+    plain = _SPACES.sub(" ", plain).strip()
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def sanitise_lines(lines: Iterable[object], last: int = 20, limit: int = LIMIT_CHARACTERS) -> tuple[str, ...]:
+    """The `last` lines, each sanitised; empty ones are left out."""
+    return tuple(line for line in (sanitise(raw, limit) for raw in lines) if line)[-last:]
+
+
+def count(number: int, noun: str) -> str:
+    """`1 step`, `2,000 steps`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time for people; the seconds stay visible, as they are what is compared."""
+    if seconds is None:
+        return "-"
+    if abs(seconds) < 600:
+        return f"{seconds:.3f} s" if abs(seconds) < 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(abs(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    words = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    return f"{seconds:,.1f} s ({'-' if seconds < 0 else ''}{words} {rest:02d} s)"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0, 3-5` for 0, 3, 4, 5."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _without_controls(text: str) -> str:
+    return "".join(_plain(character) for character in _SEQUENCES.sub("", text))
+
+
+def _plain(character: str) -> str:
+    if character.isspace():
+        return " "
+    # Cc: controls. Cf: zero-width and direction-changing characters. Cs: lone surrogates: not UTF-8.
+    return "" if unicodedata.category(character) in {"Cc", "Cf", "Cs"} else character

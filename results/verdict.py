@@ -1,0 +1,212 @@
+"""How a run ended, of what it failed, and what a reader should know before trusting its numbers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .log import LogHealth
+from .rank import RankRecord
+from .run import NodeStatus, RankFailure, RunSpec
+from .split import TOLERANCE_PERCENT, Split
+from .text import count, duration, ranges, sanitise, sanitise_lines
+
+GOAL_REACHED: Final = "goal reached"
+GOAL_MISSED: Final = "goal missed"
+FAILED: Final = "failed"
+STOPPED: Final = "stopped"
+RUNNING: Final = "running"
+INCOMPLETE: Final = "incomplete"
+"""The run's processes or logs are gone, and nothing says how it ended."""
+
+STATUSES: Final = (GOAL_REACHED, GOAL_MISSED, FAILED, STOPPED, RUNNING, INCOMPLETE)
+
+_CLOCK_STEP_NS = 50_000_000
+
+
+@dataclass(frozen=True)
+class FailureCause:
+    """The first thing that went wrong, as far as it is known; all text is sanitised."""
+
+    node: int | None
+    rank: int | None
+    exit_code: int | None
+    """As `subprocess` has it; None where the rank was not seen to end."""
+    how: str
+    """`exit code 1`, or the signal's name; empty if unknown."""
+    message: str
+    last_lines: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "node": self.node,
+            "rank": self.rank,
+            "exit_code": self.exit_code,
+            "how": self.how,
+            "message": self.message,
+            "last_lines": list(self.last_lines),
+        }
+
+
+def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: bool) -> str:
+    """One of `STATUSES`; `met` says whether an evaluation reached the target.
+
+    What the agents saw counts first: a rank that is killed cannot log it. A result that was reached before
+    somebody stopped the run stays a result.
+    """
+    reasons = [record.stopped for record in records if record.stopped is not None]
+    ended = bool(reasons) and reasons[0] != "stopped"
+    states = {node.state for node in nodes}
+    if "failed" in states:
+        return FAILED
+    if "stopped" in states and not ended:
+        return STOPPED
+    if any(record.failure for record in records):
+        return FAILED
+    if reasons:
+        return (GOAL_REACHED if met else GOAL_MISSED) if ended else STOPPED
+    return RUNNING if any(not node.final for node in nodes) else INCOMPLETE
+
+
+def failure_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus]) -> FailureCause | None:
+    """The cause of a failed run: the first rank to die of itself, by its agent or else by its log."""
+    seen = [(node.node, node.cause) for node in nodes if node.cause is not None]
+    first = min(seen, key=lambda item: (item[1].collateral, item[1].seen_unix_ns), default=None)
+    if first is not None and not first[1].collateral:
+        return _of_agent(*first, records)
+    logged = sorted((r for r in records if r.failure), key=lambda r: bool(r.failure and r.failure.collateral))
+    if logged and not (first and logged[0].failure and logged[0].failure.collateral):
+        return _of_log(logged[0])
+    if first is not None:
+        return _of_agent(*first, records)
+    failed = next((node for node in nodes if node.state == "failed"), None)
+    if failed is None:
+        return None
+    return FailureCause(failed.node, None, None, "", sanitise(failed.message), ())
+
+
+def warnings_of(
+    spec: RunSpec, status: str, records: Sequence[RankRecord], nodes: Sequence[NodeStatus], split: Split
+) -> Iterator[str]:
+    """What is to be known before the numbers are used, in plain words, the gravest first."""
+    if not spec.comparable:
+        yield f"{spec.division}: not comparable with other systems' results."
+    yield from _about_result(status, records, nodes)
+    if status != RUNNING:
+        yield from _about_presence(spec, records)
+    for record in records:
+        yield from _about_log(record, spec, status)
+    yield from _about_time(split, status)
+    yield from _about_clocks(records, split)
+
+
+def is_sound(status: NodeStatus) -> bool:
+    """Whether the values that are used here are of their types: the file came from a node."""
+    numbers = [status.node]
+    for failure in status.failures:
+        numbers += [failure.rank, failure.exit_code, failure.seen_unix_ns]
+    return isinstance(status.state, str) and all(type(number) is int for number in numbers)
+
+
+def how_it_ended(exit_code: int) -> str:
+    """`exit code 1`, or `killed by SIGKILL` for a negative code."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = ", which is also how the kernel ends a process when memory runs out" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"
+
+
+def _of_agent(node: int, failure: RankFailure, records: Sequence[RankRecord]) -> FailureCause:
+    said = next((r.failure for r in records if r.rank == failure.rank and r.failure), None)
+    message = sanitise(failure.message) or (f"{said.kind}: {said.message}" if said else "")
+    lines = sanitise_lines(failure.last_lines)
+    return FailureCause(node, failure.rank, failure.exit_code, how_it_ended(failure.exit_code), message, lines)
+
+
+def _of_log(record: RankRecord) -> FailureCause:
+    message = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
+    return FailureCause(None, record.rank, None, "", message, ())
+
+
+def _about_result(status: str, records: Sequence[RankRecord], nodes: Sequence[NodeStatus]) -> Iterator[str]:
+    said = {record.stopped for record in records} - {None}
+    if len(said) > 1:
+        yield f"The ranks do not agree on why the run ended: {', '.join(sorted(str(s) for s in said))}."
+    if status == GOAL_MISSED and "goal" in said:
+        yield "The ranks say that the goal was reached, but no evaluation in the logs reaches it."
+    if status == INCOMPLETE:
+        ended = nodes and all(node.final for node in nodes)
+        cause = "its processes have ended" if ended else "there is no word from its processes"
+        yield f"The run is incomplete: no log tells how it ended, and {cause}."
+
+
+def _about_presence(spec: RunSpec, records: Sequence[RankRecord]) -> Iterator[str]:
+    missing = set(range(spec.ranks)) - {record.rank for record in records}
+    if missing:
+        yield f"No log of {_ranks(missing)}: their time, steps and results are not in this report."
+    cut = [record.rank for record in records if not record.health.complete]
+    if cut:
+        yield f"The log of {_ranks(cut)} was cut off: what came after its last line is unknown."
+
+
+def _about_log(record: RankRecord, spec: RunSpec, status: str) -> Iterator[str]:
+    of_rank = f"in the log of rank {record.rank}"
+    for noun, number in _damage(record.health, status == RUNNING):
+        yield f"{count(number, noun)} {of_rank}."
+    if record.malformed:
+        yield f"{count(record.malformed, 'event')} without the fields of its kind {of_rank}: left out."
+    if record.uneven_steps:
+        yield f"{count(record.uneven_steps, 'step')} whose phases do not add up to it {of_rank}."
+    if record.start_ns is None:
+        yield f"No log_start {of_rank}: it cannot be placed in time and is left out of the split."
+    elif record.rank_said not in (None, record.rank) or record.run_id not in ("", sanitise(spec.run_id)):
+        said = f"rank {record.rank_said} of run {record.run_id}"
+        yield f"The log of rank {record.rank} says that it is of {said}: the folder mixes runs."
+
+
+def _damage(health: LogHealth, running: bool) -> Iterator[tuple[str, int]]:
+    # The last line of a log that is being written is torn most of the time.
+    torn = 0 if running else health.torn
+    counts = {
+        "corrupt line": health.corrupt,
+        "torn line": torn,
+        "lost line": health.lost,
+        "repeated or misplaced line": health.out_of_order,
+    }
+    yield from ((noun, number) for noun, number in counts.items() if number)
+
+
+def _about_time(split: Split, status: str) -> Iterator[str]:
+    astray = [rank for rank in split.ranks if not rank.adds_up]
+    if astray and status not in {RUNNING, INCOMPLETE}:
+        worst = max(astray, key=lambda rank: abs(rank.unaccounted_percent))
+        yield (
+            f"The times of {_ranks([rank.rank for rank in astray])} do not add up to the wall time: "
+            f"{worst.unaccounted_percent:.1f} % of rank {worst.rank}'s is unaccounted, over {TOLERANCE_PERCENT:g} %."
+        )
+    for rank in split.ranks:
+        if rank.overlap_ns > _CLOCK_STEP_NS:
+            yield f"{duration(rank.overlap_ns / 1e9)} of rank {rank.rank}'s time is claimed by two events."
+
+
+def _about_clocks(records: Sequence[RankRecord], split: Split) -> Iterator[str]:
+    for record in records:
+        step_ns = record.clock_step_ns or 0
+        if abs(step_ns) > _CLOCK_STEP_NS:
+            yield (
+                f"The wall clock of rank {record.rank}'s node was set by {step_ns / 1e9:+.3f} s in the run. "
+                "Durations are not affected, as they come from the monotonic clock."
+            )
+    early = [rank.rank for rank in split.ranks if rank.parts_ns["launch"] < 0]
+    if early:
+        yield f"By its node's wall clock {_ranks(early)} began before the launch: the nodes' clocks disagree."
+
+
+def _ranks(numbers: Sequence[int] | set[int]) -> str:
+    return f"rank{'' if len(numbers) == 1 else 's'} {ranges(numbers)}"

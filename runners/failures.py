@@ -1,0 +1,62 @@
+"""Turns a dead rank into words: its exit code, what its log says, the end of its output."""
+
+from __future__ import annotations
+
+import signal
+
+from ..results import keys
+from ..results.log import read_log
+from ..results.run import RankFailure, RunFolder
+
+_LAST_LINES = 20
+_LAST_BYTES = 16_384
+
+
+def describe(folder: RunFolder, *, rank: int, pid: int, exit_code: int, seen_unix_ns: int) -> RankFailure:
+    """Everything known about the death of `rank`."""
+    said = _failure_event(folder, rank)
+    if said is not None:
+        message, collateral = said
+    else:
+        message, collateral = how_it_ended(exit_code), False
+    return RankFailure(
+        rank=rank,
+        pid=pid,
+        exit_code=exit_code,
+        seen_unix_ns=seen_unix_ns,
+        collateral=collateral,
+        message=message,
+        last_lines=_last_lines(folder, rank),
+    )
+
+
+def how_it_ended(exit_code: int) -> str:
+    """`killed by SIGKILL (…)` or `exited with code 1`."""
+    if exit_code >= 0:
+        return f"exited with code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (by hand, or by the kernel for want of memory)" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"
+
+
+def _failure_event(folder: RunFolder, rank: int) -> tuple[str, bool] | None:
+    """The message and the collateral mark of the rank's own last words, if it had time for any."""
+    path = folder.rank_events(rank)
+    if not path.exists():
+        return None
+    events = [event for event in read_log(path).events if event.key == keys.FAILURE]
+    if not events:
+        return None
+    fields = events[-1].fields
+    return f"{fields.get('kind')}: {fields.get('message')}", bool(fields.get("collateral"))
+
+
+def _last_lines(folder: RunFolder, rank: int) -> tuple[str, ...]:
+    try:
+        data = folder.rank_log(rank).read_bytes()[-_LAST_BYTES:]
+    except OSError:
+        return ()
+    return tuple(data.decode(errors="replace").splitlines()[-_LAST_LINES:])

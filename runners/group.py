@@ -1,0 +1,49 @@
+"""The process group of a run: torch.distributed, set up for one rank."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+_TIMEOUT = timedelta(minutes=10)
+"""The longest a collective may take before torch gives up on it; a dead peer is noticed at once, without it."""
+
+
+class ProcessGroup:
+    """This rank's membership in the run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.rank = dist.get_rank()
+        self.world_size = dist.get_world_size()
+        self.device = device
+
+    @classmethod
+    def join(cls, backend: str) -> ProcessGroup:
+        """Meet the other ranks; blocks until all are there."""
+        device = torch.device("cpu")
+        if backend == "nccl":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+        return cls(device)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add a tensor up over all ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def broadcast_from_first(self, model: nn.Module) -> None:
+        """Give every rank the weights and buffers of rank 0."""
+        if self.world_size == 1:
+            return
+        for tensor in [*model.parameters(), *model.buffers()]:
+            dist.broadcast(tensor.data, src=0)
+
+    def leave(self) -> None:
+        """Close the group's connections."""
+        dist.destroy_process_group()

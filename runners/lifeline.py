@@ -1,0 +1,78 @@
+"""Ties processes of a run together, so that no orphan stays whatever is killed: Linux's prctl and process tree."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+AGENT_PID_VARIABLE = "MLB_AGENT_PID"
+"""The agent's pid, in the environment of its ranks."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this rank when its agent dies, however the agent dies."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # An agent that died before the call above would go unnoticed.
+    if os.getppid() != int(os.environ.get(AGENT_PID_VARIABLE, os.getppid())):
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that `kill_descendants` finds it."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_descendants() -> list[int]:
+    """Kill and reap all children, and the grandchildren that come to this process as its children die.
+
+    Returns:
+        The pids that were killed.
+    """
+    killed: list[int] = []
+    while children := _children():
+        for pid in children:
+            _kill(pid)
+            killed.append(pid)
+            _reap(pid)
+    return killed
+
+
+def start_ticks(pid: int) -> int:
+    """A process's start time in clock ticks since boot, 0 if there is no such process: with the pid it names one
+    process for good, since pids are used again."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    # The command's name, in parentheses, may hold spaces: count fields behind it.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _children() -> list[int]:
+    tasks = Path("/proc/self/task")
+    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")

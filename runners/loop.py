@@ -1,0 +1,163 @@
+"""The training loop, one for all tasks: it owns time, the log and the end of a run; the task owns the maths."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..aggregation.base import Aggregation
+from ..results import keys
+from ..results.run import RunSpec
+from ..results.writer import EventLog
+from ..tasks.base import Evaluation, Task
+from .clock import Mark, clock_for
+from .loss import LossReader
+from .stopwatch import Step, Stopwatch
+
+WARMUP_STEPS = 3
+"""Steps marked as warm-up: they pay for first allocations, kernel selection and connection set-up."""
+
+
+class TrainingLoop:
+    """Trains until the goal is met, the epochs or steps are used up, or the loss stops being a number."""
+
+    def __init__(
+        self, spec: RunSpec, task: Task, aggregation: Aggregation, log: EventLog, device: torch.device
+    ) -> None:
+        self._spec = spec
+        self._task = task
+        self._aggregation = aggregation
+        self._log = log
+        self._clock = clock_for(device)
+        self._watch = Stopwatch(self._clock)
+        self._losses = LossReader(device)
+        self._steps = 0
+
+    def run(self) -> str:
+        """Train to the end; returns the reason of the end: `goal`, `epochs` or `steps`."""
+        self._log.event(keys.RUN_START)
+        reason = self._train()
+        self._log.event(keys.RUN_STOP, status="success" if reason == "goal" else "aborted", reason=reason)
+        if self._spec.max_steps is None:
+            self._evaluate("test", epoch=0)
+        with self.stage("finish"):
+            self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
+        return reason
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Log what happens inside as an interval outside of steps."""
+        start = time.monotonic_ns()
+        yield
+        log_stage(self._log, name, start)
+
+    def _train(self) -> str:
+        for epoch in range(1, self._spec.max_epochs + 1):
+            with self.stage("epoch"):
+                self._clock.settle()
+                self._log.event(keys.EPOCH_START, epoch_num=epoch)
+            self._epoch(epoch)
+            self._log.event(keys.EPOCH_STOP, epoch_num=epoch)
+            if self._steps == self._spec.max_steps:
+                return "steps"
+            evaluation = self._evaluate("validation", epoch)
+            if self._spec.met_by(evaluation.quality):
+                return "goal"
+            with self.stage("epoch"):
+                self._adapt(epoch, evaluation)
+        return "epochs"
+
+    def _epoch(self, epoch: int) -> None:
+        batches = self._task.batches(epoch)
+        start: Mark | None = None
+        while self._steps != self._spec.max_steps:
+            step = self._watch.begin(epoch, self._steps, start=start)
+            batch = next(batches, None)
+            if batch is None:
+                self._watch.abandon()
+                break
+            self._watch.lap("input")
+            batch = self._task.to_device(batch)
+            self._watch.lap("host_to_device")
+            objective, loss = self._task.forward(batch)
+            self._watch.lap("forward")
+            objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self._watch.lap("backward")
+            step.bytes_reduced = self._aggregation.reduce()
+            self._watch.lap("communication")
+            self._task.optimise()
+            self._watch.lap("optimiser")
+            step.samples, step.tokens = batch.samples, batch.tokens
+            step.warmup = self._steps < WARMUP_STEPS
+            step.loss = self._losses.capture(loss)
+            start = self._watch.end()
+            self._steps += 1
+            self._write_steps(self._watch.finished())
+        self._write_steps(self._watch.finished(wait=True))
+
+    def _write_steps(self, steps: list[Step]) -> None:
+        for step in steps:
+            loss, times = self._losses.read(step.loss), self._watch.times(step)
+            self._log.event(
+                keys.STEP,
+                time_ns=times["start_ns"] + times["step_ns"],
+                epoch_num=step.epoch_num,
+                step=step.step,
+                **times,
+                samples=step.samples,
+                tokens=step.tokens,
+                bytes_reduced=step.bytes_reduced,
+                loss=loss,
+                warmup=step.warmup,
+            )
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the loss became {loss} in step {step.step} of epoch {step.epoch_num}")
+
+    def _evaluate(self, split: str, epoch: int) -> Evaluation:
+        start = time.monotonic_ns()
+        self._log.event(keys.EVAL_START, time_ns=start, epoch_num=epoch, split=split)
+        evaluation = self._task.evaluate(split)
+        self._clock.settle()
+        stop = time.monotonic_ns()
+        self._log.event(
+            keys.EVAL_STOP,
+            time_ns=stop,
+            epoch_num=epoch,
+            split=split,
+            start_ns=start,
+            duration_ns=stop - start,
+            samples=evaluation.samples,
+        )
+        self._log.event(
+            keys.EVAL_ACCURACY,
+            time_ns=stop,
+            value=evaluation.quality,
+            metric=f"{split} {self._task.metric}",
+            epoch_num=epoch,
+            split=split,
+        )
+        return evaluation
+
+    def _adapt(self, epoch: int, evaluation: Evaluation) -> None:
+        optimiser = self._task.end_epoch(evaluation.quality)
+        if optimiser:
+            self._log.event(keys.OPTIMISER_SWITCH, value=optimiser, epoch_num=epoch)
+
+
+def log_stage(log: EventLog, name: str, start_ns: int) -> None:
+    """Log the interval from `start_ns` to now as a stage."""
+    now = time.monotonic_ns()
+    log.event(keys.STAGE, time_ns=now, name=name, start_ns=start_ns, duration_ns=now - start_ns)
+
+
+def parameter_digest(model: torch.nn.Module) -> str:
+    """SHA-256 over the bytes of all parameters in their order: equal digests mean bit-identical weights."""
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""A rank's work from birth to end: process group, task, aggregation, training loop; start-up is logged by stages."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..aggregation.all_reduce import BlockingAllReduce
+from ..results import keys
+from ..results.run import RunSpec
+from ..results.writer import EventLog
+from ..tasks import catalogue
+from ..tasks.base import Setup, Task
+from .group import ProcessGroup
+from .loop import TrainingLoop, log_stage
+
+_MLPERF_KEYS = (
+    keys.GLOBAL_BATCH_SIZE,
+    keys.MAX_SEQUENCE_LENGTH,
+    keys.TRAIN_SAMPLES,
+    keys.EVAL_SAMPLES,
+    keys.OPT_NAME,
+    keys.OPT_BASE_LEARNING_RATE,
+    keys.OPT_WEIGHT_DECAY,
+    keys.OPT_GRADIENT_CLIP_NORM,
+)
+
+
+def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
+    """Do everything this rank has to do.
+
+    Args:
+        born_ns: when the rank's process began, by its monotonic clock: the import of torch is billed from there.
+    """
+    log_stage(log, "import", born_ns)
+    torch.set_num_threads(spec.threads_per_rank)
+    start = time.monotonic_ns()
+    group = ProcessGroup.join(spec.backend)
+    log_stage(log, "process_group", start)
+    start = time.monotonic_ns()
+    task = _create_task(spec, group)
+    group.broadcast_from_first(task.model)
+    # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
+    torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
+    aggregation = BlockingAllReduce(task.model, group.world_size)
+    if group.rank == 0:
+        _log_facts(log, spec, task)
+    log_stage(log, "model", start)
+    TrainingLoop(spec, task, aggregation, log, group.device).run()
+    # Only after success: with a peer gone, closing the group can block.
+    group.leave()
+
+
+def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:
+    torch.manual_seed(spec.seed)
+    module = importlib.import_module(catalogue.task(spec.task).module)
+    create: Callable[[Setup], Task] = module.create
+    return create(
+        Setup(
+            goal=spec.goal,
+            recipe=spec.recipe,
+            data_path=Path(spec.data_path),
+            seed=spec.seed,
+            rank=group.rank,
+            world_size=group.world_size,
+            device=group.device,
+            sum_over_ranks=group.sum,
+        )
+    )
+
+
+def _log_facts(log: EventLog, spec: RunSpec, task: Task) -> None:
+    """What is run, in MLPerf's words where it has them."""
+    log.event(keys.SEED, value=spec.seed)
+    log.event(keys.PARAMETER_COUNT, value=sum(p.numel() for p in task.model.parameters()))
+    if spec.best_possible is not None:
+        log.event(keys.BEST_POSSIBLE, value=spec.best_possible, metric=spec.metric)
+    for name, value in task.hyperparameters().items():
+        if name in _MLPERF_KEYS:
+            log.event(name, value=value)
+        else:
+            log.event(keys.HYPERPARAMETER, name=name, value=value)

@@ -1,0 +1,80 @@
+"""What the training loop needs of a task, and what a task is given: the seam between time and maths.
+
+A task never reads a clock and never logs; the loop never knows what is being learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and as what a task runs."""
+
+    goal: str
+    recipe: str
+    data_path: Path
+    """Folder of the prepared data set."""
+    seed: int
+    rank: int
+    world_size: int
+    device: torch.device
+    sum_over_ranks: Callable[[Tensor], Tensor]
+    """Adds a small tensor up over all ranks, in place; for evaluations, never inside a training step."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's share of one training step."""
+
+    samples: int
+    """Sequences, images or sentences of this rank."""
+    tokens: int
+    """Predictions of this rank that the loss averages over."""
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of evaluating one split; equal on every rank."""
+
+    quality: float
+    samples: int
+    """Predictions that were evaluated, over all ranks."""
+
+
+class Task(Protocol):
+    """One reference task on one rank. The loop calls, for each epoch: `batches`, then for each batch `to_device`,
+    `forward`, (backward and aggregation are the loop's), `optimise`; then `evaluate` and `end_epoch`."""
+
+    model: nn.Module
+    metric: str
+    """What an evaluation measures, without the split: `perplexity`."""
+
+    def hyperparameters(self) -> Mapping[str, object]:
+        """Everything that decides the result, by MLPerf's names where it has them (results/keys.py)."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """This rank's batches of an epoch, on the host; every rank yields the same number of them."""
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch on the rank's device."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The objective to differentiate and, detached, the loss to report; scalars."""
+
+    def optimise(self) -> None:
+        """One optimiser step on the averaged gradients, which are then set to zero."""
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Quality on `validation` or `test`, over all ranks together."""
+
+    def end_epoch(self, quality: float) -> str | None:
+        """Adapt to an epoch's validation quality; the name of the new optimiser if it was switched, else None."""

@@ -1,0 +1,271 @@
+"""Task 3a: AWD-LSTM on WikiText-2, the language model of MLBench, with its exact hyperparameters.
+
+Measured here: see benchmarks/README.md (smoke goal on two CPU ranks; 100 steps of the full model). MLBench's own
+record for the reference recipe: validation perplexity 70 in 24.3 h on one T4, 90 reached on the way.
+
+Stated differences from MLBench, none of which changes the optimisation problem:
+the initial weights are broadcast from rank 0 and the dropout streams differ from rank to rank (MLBench gave every
+rank the same seed, so that all dropped the same units); the validation split is divided over the ranks instead of
+being evaluated by each in full; the test split is evaluated, once, at the end, which MLBench never did.
+
+Shapes as in models/awd_lstm.py: T time steps, B columns of this rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..datasets.load import columns, load_tokens, shard_columns
+from ..datasets.store import read as read_prepared
+from ..errors import DataMissing
+from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
+from .base import Batch, Evaluation, Setup
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The hyperparameters of task 3a; the defaults are MLBench's, unchanged."""
+
+    model: AWDLSTMConfig = field(default_factory=AWDLSTMConfig)
+    batch_per_rank: int = 20
+    """Columns of text of each rank; the global batch grows with the ranks."""
+    bptt: int = 70
+    """Mean length of a training sequence; also the fixed length of an evaluation's."""
+    bptt_std: float = 5.0
+    bptt_min: int = 5
+    bptt_half_probability: float = 0.05
+    """How often the mean length is halved."""
+    learning_rate: float = 15.0
+    """For one rank; multiplied by the square root of the number of ranks, and by length / bptt in each step."""
+    weight_decay: float = 1.2e-6
+    clip_norm: float = 0.25
+    activation_regularisation: float = 2.0
+    temporal_regularisation: float = 1.0
+    nonmono: int = 5
+    """NT-ASGD: averaging starts once validation has not improved for this many epochs."""
+    eval_columns: int = 10
+    train_tokens: int | None = None
+    """Use only so many tokens of the training split; None: all."""
+    eval_tokens: int | None = None
+    """Likewise for validation and test."""
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "reference": Recipe(),
+    "smoke": Recipe(
+        model=AWDLSTMConfig(
+            embedding=128,
+            hidden=256,
+            layers=2,
+            dropout_output=0.1,
+            dropout_hidden=0.1,
+            dropout_input=0.1,
+            dropout_embedding=0.0,
+            dropout_weights=0.1,
+        ),
+        batch_per_rank=10,
+        bptt=35,
+        learning_rate=10.0,
+        train_tokens=200_000,
+        eval_tokens=40_000,
+    ),
+}
+
+
+_FILES = {"validation": "valid", "test": "test"}
+"""Split, as it is called in reports -> as the data set calls it."""
+
+
+class Task3a:
+    """One rank's share of task 3a."""
+
+    metric = "perplexity"
+
+    def __init__(self, setup: Setup, recipe: Recipe | None = None) -> None:
+        self.setup = setup
+        self.recipe = recipe or RECIPES[setup.recipe]
+        self.model = AWDLSTM(_with_vocabulary(self.recipe.model, _words(setup.data_path))).to(setup.device)
+        self._train_TB = self._training_columns()
+        self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}
+        self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
+        self._optimiser: torch.optim.Optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=self._learning_rate, weight_decay=self.recipe.weight_decay
+        )
+        self._state: State = []
+        self._qualities: list[float] = []
+
+    # --- data ---------------------------------------------------------------------------------------------------
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        self.model.train()
+        self._state = self.model.initial_state(self._train_TB.shape[1])
+        for start, length in self.sequences(epoch):
+            x_TB = self._train_TB[start : start + length].long()
+            y_TB = self._train_TB[start + 1 : start + 1 + length].long()
+            yield Batch(samples=x_TB.shape[1], tokens=x_TB.numel(), tensors=(x_TB, y_TB))
+
+    def sequences(self, epoch: int) -> Iterator[tuple[int, int]]:
+        """Start and length of each training sequence of an epoch: the same on every rank, drawn from the run's seed.
+
+        The length is max(5, int(N(70, 5))), its mean halved one time in twenty; MLBench draws it on rank 0 and
+        broadcasts it, which a common seed makes unnecessary.
+        """
+        recipe, last = self.recipe, self._train_TB.shape[0] - 1
+        random = torch.Generator().manual_seed(self.setup.seed * 1_000_003 + epoch)
+        start = 0
+        while start < last:
+            halved = torch.rand((), generator=random).item() < recipe.bptt_half_probability
+            mean = recipe.bptt / 2 if halved else float(recipe.bptt)
+            drawn = torch.normal(mean, recipe.bptt_std, (), generator=random).item()
+            length = min(max(recipe.bptt_min, int(drawn)), last - start)
+            yield start, length
+            start += length
+
+    def to_device(self, batch: Batch) -> Batch:
+        on_device = tuple(t.to(self.setup.device, non_blocking=True) for t in batch.tensors)
+        return Batch(batch.samples, batch.tokens, on_device)
+
+    # --- model and loss -----------------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy, plus 2 x the mean square of the last layer's dropped activations (AR), plus the mean square
+        of the change of its raw activations from step to step (TAR)."""
+        x_TB, y_TB = batch.tensors
+        self._length = x_TB.shape[0]
+        out = self.model(x_TB, self._state)
+        self._state = detached(out.state)
+        cross_entropy = F.cross_entropy(self.model.logits(out.hidden_NE), y_TB.flatten())
+        objective = cross_entropy + self.recipe.activation_regularisation * out.dropped_TBE.pow(2).mean()
+        if self._length > 1:
+            change = out.raw_TBE[1:] - out.raw_TBE[:-1]
+            objective = objective + self.recipe.temporal_regularisation * change.pow(2).mean()
+        return objective, cross_entropy.detach()
+
+    # --- optimiser ----------------------------------------------------------------------------------------------
+
+    def optimise(self) -> None:
+        """Clip the averaged gradient to norm 0.25, then step with the rate scaled to the sequence's length."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._learning_rate * self._length / self.recipe.bptt
+        self._optimiser.step()
+        # Not to None: the aggregation may have laid the gradients out in one buffer.
+        self._optimiser.zero_grad(set_to_none=False)
+
+    def end_epoch(self, quality: float) -> str | None:
+        """NT-ASGD: average the weights once validation is worse than the best of all but the last 5 epochs."""
+        self._qualities.append(quality)
+        earlier = self._qualities[: -self.recipe.nonmono - 1]
+        if isinstance(self._optimiser, torch.optim.ASGD) or not earlier or quality <= min(earlier):
+            return None
+        # MLBench switches to the unscaled rate. ASGD steps with the rate of the step before (its `eta`),
+        # so the scaling to a sequence's length lags by one step from here on, there as here.
+        self._learning_rate = self.recipe.learning_rate
+        self._optimiser = torch.optim.ASGD(
+            self.model.parameters(),
+            lr=self._learning_rate,
+            lambd=0.0,
+            t0=0.0,
+            weight_decay=self.recipe.weight_decay,
+        )
+        return "asgd"
+
+    # --- evaluation ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> Evaluation:
+        """Perplexity: exp of the mean cross-entropy, the hidden state carried through each column."""
+        ids_TB = self._evaluation[split]
+        total = torch.zeros(2, dtype=torch.float64, device=self.setup.device)
+        if ids_TB.shape[1]:
+            averaged = self._swap_in_averages()
+            self.model.eval()
+            self._add_losses(ids_TB, total)
+            self.model.train()
+            self._swap_back(averaged)
+        loss_sum, tokens = self.setup.sum_over_ranks(total).tolist()
+        return Evaluation(quality=_perplexity(loss_sum / tokens), samples=int(tokens))
+
+    def _add_losses(self, ids_TB: Tensor, total: Tensor) -> None:
+        """Add the summed loss and the number of predictions of these columns to `total`, (2,)."""
+        state = self.model.initial_state(ids_TB.shape[1])
+        last = ids_TB.shape[0] - 1
+        for start in range(0, last, self.recipe.bptt):
+            length = min(self.recipe.bptt, last - start)
+            x_TB = ids_TB[start : start + length].long().to(self.setup.device)
+            y_TB = ids_TB[start + 1 : start + 1 + length].long().to(self.setup.device)
+            out = self.model(x_TB, state)
+            state = out.state
+            logits = self.model.logits(out.hidden_NE)
+            total[0] += F.cross_entropy(logits, y_TB.flatten(), reduction="sum").double()
+            total[1] += y_TB.numel()
+
+    def _swap_in_averages(self) -> list[Tensor] | None:
+        """Once ASGD averages, evaluate the averaged weights; the current ones are returned for `_swap_back`."""
+        if not isinstance(self._optimiser, torch.optim.ASGD):
+            return None
+        current = [p.clone() for p in self.model.parameters()]
+        for p in self.model.parameters():
+            p.copy_(self._optimiser.state[p]["ax"])
+        return current
+
+    def _swap_back(self, current: list[Tensor] | None) -> None:
+        for p, value in zip(self.model.parameters(), current or (), strict=current is not None):
+            p.copy_(value)
+
+    # --- facts --------------------------------------------------------------------------------------------------
+
+    def hyperparameters(self) -> Mapping[str, object]:
+        recipe, world = self.recipe, self.setup.world_size
+        flat = {name: value for name, value in asdict(recipe).items() if name != "model"}
+        return {
+            "global_batch_size": recipe.batch_per_rank * world,
+            "max_sequence_length": recipe.bptt,
+            "train_samples": self._train_TB.numel() * world,
+            "eval_samples": sum(int(t.numel()) for t in self._evaluation.values()),
+            "opt_name": "nt-asgd",
+            "opt_base_learning_rate": self._learning_rate,
+            "opt_weight_decay": recipe.weight_decay,
+            "opt_gradient_clip_norm": recipe.clip_norm,
+            **flat,
+            **{f"model_{name}": value for name, value in asdict(self.model.config).items()},
+        }
+
+    def _training_columns(self) -> Tensor:
+        ids = load_tokens(self.setup.data_path, "train")[: self.recipe.train_tokens]
+        everything_TB = columns(ids, self.recipe.batch_per_rank * self.setup.world_size)
+        return shard_columns(everything_TB, self.setup.rank, self.setup.world_size)
+
+    def _evaluation_columns(self, split: str) -> Tensor:
+        """This rank's columns of a split; with more ranks than columns some ranks have none."""
+        ids = load_tokens(self.setup.data_path, _FILES[split])[: self.recipe.eval_tokens]
+        return columns(ids, self.recipe.eval_columns)[:, self.setup.rank :: self.setup.world_size]
+
+
+def _words(data_path: Path) -> int:
+    """Size of the prepared data's vocabulary; its files' checksums are verified on the way."""
+    prepared = read_prepared(data_path)
+    if prepared is None:
+        raise DataMissing(f"{data_path} is not a sound prepared data set.", fix="Run `mlb data prepare task3a`.")
+    return prepared.vocabulary_size
+
+
+def _with_vocabulary(config: AWDLSTMConfig, words: int) -> AWDLSTMConfig:
+    return replace(config, vocabulary=words)
+
+
+def _perplexity(mean_loss: float) -> float:
+    """exp, with infinity where a diverged model would overflow it."""
+    return math.exp(mean_loss) if mean_loss < 700 else math.inf
+
+
+def create(setup: Setup) -> Task3a:
+    """The task, ready on this rank's device."""
+    return Task3a(setup)

@@ -1,0 +1,54 @@
+"""The baseline pattern on real gloo ranks, against the mean it should be."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mlb.aggregation.all_reduce import BlockingAllReduce
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2, bias=False)).double()
+
+
+def test_gradients_live_in_one_buffer_and_stay_there() -> None:
+    net = model()
+    aggregation = BlockingAllReduce(net, world_size=1)
+    for _ in range(2):
+        net(torch.ones(4, 3, dtype=torch.float64)).sum().backward()
+        assert aggregation.reduce() == 0
+        flat = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        assert torch.equal(flat, aggregation._buffer)
+        assert flat.abs().sum() > 0
+        for p in net.parameters():
+            assert p.grad is not None
+            p.grad.zero_()
+
+
+def test_a_gradient_that_left_the_buffer_is_an_error_not_a_silent_divergence() -> None:
+    net = model()
+    aggregation = BlockingAllReduce(net, world_size=1)
+    net.zero_grad(set_to_none=True)
+    net(torch.ones(4, 3, dtype=torch.float64)).sum().backward()
+    with pytest.raises(RuntimeError, match="no longer part"):
+        aggregation.reduce()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_rank_gets_the_mean_of_all(run_ranks: Callable[..., Path], world: int) -> None:
+    out = run_ranks(Path(__file__).with_name("ranks_all_reduce.py"), world)
+    expected = [torch.zeros_like(p) for p in model().parameters()]
+    for rank in range(world):
+        net = model()
+        net(torch.full((4, 3), float(rank + 1), dtype=torch.float64)).pow(2).sum().backward()
+        for total, p in zip(expected, net.parameters(), strict=True):
+            assert p.grad is not None
+            total += p.grad / world
+    for rank in range(world):
+        for got, want in zip(torch.load(out / f"{rank}.pt", weights_only=True), expected, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)

@@ -1,0 +1,70 @@
+"""What several rooms' tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets: MLB_DATA_DIR, else `shared/data` beside the checkout."""
+    for folder in (os.environ.get("MLB_DATA_DIR"), ROOT.parent / "shared" / "data"):
+        if folder and (Path(folder) / "wikitext-2").is_dir():
+            return Path(folder)
+    reason = "no WikiText-2 here: set MLB_DATA_DIR to a folder that holds wikitext-2/"
+    if "data" in os.environ.get("MLB_REQUIRE", "").split(","):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def mlb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own for everything mlb writes, and none of the user's settings."""
+    for name in [name for name in os.environ if name.startswith("MLB_") and name != "MLB_REQUIRE"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLB_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def small_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small prepared data set: 64 words, a few thousand tokens."""
+    from mlb.datasets.prepare import prepare
+
+    prepared = prepare(
+        "synthetic",
+        vocabulary=64,
+        data_dir=None,
+        cache_dir=tmp_path_factory.mktemp("cache"),
+        train_tokens=4_000,
+        valid_tokens=1_003,
+        test_tokens=907,
+    )
+    return prepared.path
+
+
+@pytest.fixture
+def run_ranks(tmp_path: Path) -> Callable[..., Path]:
+    """Runs a script of the tests on real gloo ranks, under torchrun; gives the folder the ranks wrote to.
+
+    Called as `run_ranks(script, world, *arguments)`; the script gets the folder and the arguments.
+    """
+
+    def run(script: Path, world: int, *arguments: str) -> Path:
+        out = tmp_path / f"ranks-{world}"
+        out.mkdir()
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={world}"]
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", *torchrun, str(script), str(out), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return out
+
+    return run

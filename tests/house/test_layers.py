@@ -1,0 +1,114 @@
+"""Who may import whom, read from the code: docs/decisions and the package's docstring say why."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
+
+ALLOWED = {
+    "cli": {"infra", "provisioner", "tasks", "results"},
+    "infra": {"templates"},
+    "provisioner": {"templates", "results"},  # docs/decisions/0002
+    "runners": {"tasks", "aggregation", "results"},
+    "tasks": {"models", "datasets"},
+    "aggregation": set(),
+    "models": set(),
+    "datasets": set(),
+    "results": set(),
+    "templates": set(),
+}
+FREE_OF_TORCH = {"cli", "infra", "provisioner", "results", "templates"}
+NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
+CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
+DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich")
+
+
+def files_of(room: str) -> list[Path]:
+    return sorted((ROOT / room).glob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of everything a file imports, `mlb.` in front of our own."""
+    package = ["mlb", *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def test_every_room_has_a_rule() -> None:
+    assert set(ALLOWED) == ROOMS
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    for path in files_of(room):
+        for name in imports(path):
+            if not name.startswith("mlb.") or name.startswith(("mlb.errors", "mlb.__version__")):
+                continue
+            other = name.split(".")[1]
+            assert other == room or other in ALLOWED[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_the_cli_knows_the_tasks_by_their_catalogue_alone() -> None:
+    for path in files_of("cli"):
+        for name in imports(path):
+            if name.startswith("mlb.tasks"):
+                assert name.startswith("mlb.tasks.catalogue"), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("room", sorted(FREE_OF_TORCH))
+def test_controller_rooms_import_no_torch(room: str) -> None:
+    for path in files_of(room):
+        assert not [n for n in imports(path) if n.split(".")[0] == "torch"], path
+
+
+@pytest.mark.parametrize("room", sorted(NODE_ROOMS))
+def test_node_rooms_import_no_controller_library(room: str) -> None:
+    for path in files_of(room):
+        assert not CONTROLLER_LIBRARIES & {n.split(".")[0] for n in imports(path)}, path
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_each_foreign_library_has_one_door(library: str) -> None:
+    users = [
+        path.relative_to(ROOT)
+        for room in ROOMS
+        for path in files_of(room)
+        if any(f"{n}.".startswith(f"{library}.") for n in imports(path))
+    ]
+    assert len(users) <= 1, users
+
+
+def test_no_circle_between_rooms() -> None:
+    done: set[str] = set()
+    while rest := set(ALLOWED) - done:
+        free = {room for room in rest if ALLOWED[room] <= done}
+        assert free, f"a circle among {rest}"
+        done |= free
+
+
+def test_imports_inside_the_package_are_relative() -> None:
+    for room in ROOMS:
+        for path in files_of(room):
+            tree = ast.parse(path.read_text())
+            absolute = [
+                n
+                for n in ast.walk(tree)
+                if isinstance(n, ast.ImportFrom) and not n.level and (n.module or "").startswith("mlb")
+            ]
+            assert not absolute, f"{path.relative_to(ROOT)} imports mlb by its absolute name"
+
+
+def test_every_room_says_in_one_sentence_what_it_is() -> None:
+    for room in ROOMS:
+        doc = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text()))
+        assert doc, room
+        assert len(doc.splitlines()) == 1, room
