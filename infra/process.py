@@ -63,6 +63,7 @@ def run_lines(
         text=True,
         errors="replace",
         start_new_session=True,
+        umask=0o077,
         pass_fds=tuple(keep_fds),
     )
     watch = _Watch(child, deadline_s, int_grace_s, term_grace_s)

@@ -121,9 +121,7 @@ def refuse_if_over(quote: Quote) -> None:
     if limit is None or quote.chosen is None:
         return
     if quote.per_hour is None:
-        raise PreflightError(
-            "--max-price cannot be kept: the price is unknown.", fix="Choose a machine with a price."
-        )
+        raise PreflightError("--max-price cannot be kept: the price is unknown.", fix="Choose a machine with a price.")
     if quote.per_hour > limit:
         raise PreflightError(
             f"The fleet costs {dollars(quote.per_hour)} per hour, more than --max-price {limit}.",
@@ -178,9 +176,7 @@ def _note(machine: Machine, price: Price | None, catalogue: Catalogue) -> str:
     notes = ["ARM"] if machine.arch == "arm64" else []
     if price is None:
         other = catalogue.price_elsewhere(machine)
-        notes.append(
-            f"{dollars(other.on_demand)} in {other.region}" if other else "price not in the catalogue"
-        )
+        notes.append(f"{dollars(other.on_demand)} in {other.region}" if other else "price not in the catalogue")
     elif price.on_demand is None:
         notes.append(f"at least {dollars(price.at_least)}: GPUs without their host")
     return "; ".join(notes)
@@ -201,9 +197,7 @@ def _one_a_gpu(offers: list[Offer]) -> tuple[Offer, ...]:
     best: dict[tuple[str, bool], Offer] = {}
     for offer in offers:
         best.setdefault((offer.machine.gpu, offer.idle_gpus > 0), offer)
-    by_price = sorted(
-        best.values(), key=lambda o: (o.per_node is None, o.per_node or o.at_least or Decimal(0))
-    )
+    by_price = sorted(best.values(), key=lambda o: (o.per_node is None, o.per_node or o.at_least or Decimal(0)))
     return tuple(by_price[:8])
 
 

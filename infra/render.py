@@ -62,19 +62,28 @@ def _gcp(blueprint: Blueprint, now: int) -> dict[str, str]:
     return {"main.tf": _environment().get_template("gcp/main.tf.j2").render(values)}
 
 
+def docker_image_tag(blueprint: Blueprint) -> str:
+    """The tag of a Docker node's image: it changes with what the image is built from."""
+    return f"mlb-node:{digest(*_docker_context(blueprint).values())}"
+
+
+def _docker_context(blueprint: Blueprint) -> dict[str, str]:
+    base = image_of(blueprint.spec, None).name
+    return {
+        "Dockerfile": _environment().get_template("docker/Dockerfile.j2").render(base_image=base),
+        "node.sh": _environment().get_template("docker/node.sh.j2").render(),
+    }
+
+
 def _docker(blueprint: Blueprint, _now: int) -> dict[str, str]:
-    values = _common(blueprint)
-    environment = _environment()
-    dockerfile = environment.get_template("docker/Dockerfile.j2").render(base_image=values["image"])
-    node = environment.get_template("docker/node.sh.j2").render()
-    values |= {
-        "image_tag": f"mlb-node:{digest(dockerfile, node)}",
+    values = _common(blueprint) | {
+        "image_tag": docker_image_tag(blueprint),
         "memlock": blueprint.spec.memlock,
         "subnet": f"{blueprint.subnet}.0/24",
         "docker_nodes": [_docker_node(blueprint, i) for i in range(blueprint.spec.nodes)],
     }
-    main = environment.get_template("docker/main.tf.j2").render(values)
-    return {"main.tf": main, "Dockerfile": dockerfile, "node.sh": node}
+    main = _environment().get_template("docker/main.tf.j2").render(values)
+    return {"main.tf": main, **_docker_context(blueprint)}
 
 
 def _docker_node(blueprint: Blueprint, index: int) -> dict[str, str]:

@@ -210,9 +210,7 @@ class _Done:
 
 def _planned(events: Sequence[Event]) -> list[tuple[str, str]]:
     changes = [e["change"] for e in events if e.get("type") == "planned_change"]
-    return [
-        (str(c["action"]), str(c["resource"]["addr"])) for c in changes if c["action"] not in ("noop", "read")
-    ]
+    return [(str(c["action"]), str(c["resource"]["addr"])) for c in changes if c["action"] not in ("noop", "read")]
 
 
 def _problem(diagnostic: Mapping[str, Any]) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlb.infra.engine import Engine, find_engine
+
+from .docker_engine import engine_binary, ensure_base, has_base, running_engine
 
 MIRRORS = (
     "~/.terraform.d/plugins",
@@ -30,9 +33,7 @@ def need(tool: str, found: object) -> None:
 def provider_mirror() -> Path | None:
     """A filesystem mirror that holds the AWS provider: MLB_PROVIDER_MIRROR, or where mirrors usually are."""
     named = os.environ.get("MLB_PROVIDER_MIRROR")
-    candidates = (
-        [Path(named)] if named else [Path(m).expanduser() for m in MIRRORS] + sorted(Path("/opt").glob("*"))
-    )
+    candidates = [Path(named)] if named else [Path(m).expanduser() for m in MIRRORS] + sorted(Path("/opt").glob("*"))
     return next((c for c in candidates if list(c.glob("*/hashicorp/aws"))), None)
 
 
@@ -60,3 +61,21 @@ def terraform_env(cli_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def aws_provider(terraform_env: None) -> None:
     need("aws-provider", provider_mirror())
+
+
+@pytest.fixture(scope="session")
+def docker_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Docker engine with a base image in it."""
+    need("docker", shutil.which("docker") and engine_binary())
+    folder = tmp_path_factory.mktemp("docker")
+    with running_engine(folder) as socket:
+        need("debootstrap", shutil.which("debootstrap") or has_base(socket))
+        ensure_base(socket)
+        yield socket
+
+
+@pytest.fixture
+def docker_host(docker_socket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DOCKER_HOST", docker_socket)
+    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
+    return docker_socket

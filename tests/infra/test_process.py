@@ -67,9 +67,7 @@ def test_the_deadline_asks_politely_first() -> None:
 
 
 def test_the_deadline_is_kept_against_one_that_will_not_go() -> None:
-    script = (
-        "import signal,time\nfor s in (2,15): signal.signal(s, signal.SIG_IGN)\nprint('up')\ntime.sleep(60)"
-    )
+    script = "import signal,time\nfor s in (2,15): signal.signal(s, signal.SIG_IGN)\nprint('up')\ntime.sleep(60)"
     begun = time.monotonic()
     done, _ = run(script, deadline_s=0.5)
     assert done == Finished(-signal.SIGKILL, "", "deadline")
@@ -101,9 +99,7 @@ def test_ctrl_c_once_waits_for_a_good_end() -> None:
 
 
 def test_ctrl_c_twice_ends_it_at_once() -> None:
-    script = (
-        "import signal,time\nsignal.signal(2, lambda *a: print('no'))\nprint('up')\nwhile True: time.sleep(9)"
-    )
+    script = "import signal,time\nsignal.signal(2, lambda *a: print('no'))\nprint('up')\nwhile True: time.sleep(9)"
 
     def on_line(line: str) -> None:
         signal.raise_signal(signal.SIGINT)

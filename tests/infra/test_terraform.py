@@ -67,11 +67,7 @@ def test_the_package_still_has_the_option_mapping_we_rely_on() -> None:
 
 def test_only_one_file_imports_it() -> None:
     room = Path(inspect.getfile(terraform_module)).parent
-    users = [
-        f.name
-        for f in room.glob("*.py")
-        if re.search(r"^(import|from) python_terraform", f.read_text(), re.M)
-    ]
+    users = [f.name for f in room.glob("*.py") if re.search(r"^(import|from) python_terraform", f.read_text(), re.M)]
     assert users == ["terraform.py"]
 
 
@@ -114,9 +110,7 @@ def test_settings_of_the_users_shell_do_not_reach_it(tmp_path: Path) -> None:
         "TF_LOG": "TRACE",
     }
     made = make(tmp_path, FAKE, environ=environ)
-    assert not [
-        key for key in made.environ if key.startswith(("TF_CLI_ARGS", "TF_WORKSPACE", "TF_VAR_", "TF_LOG"))
-    ]
+    assert not [key for key in made.environ if key.startswith(("TF_CLI_ARGS", "TF_WORKSPACE", "TF_VAR_", "TF_LOG"))]
     assert made.environ["TF_INPUT"] == "0"
 
 
@@ -203,9 +197,7 @@ def test_a_module_that_is_wrong(tmp_path: Path, engine: Engine, terraform_env: N
 
 
 @pytest.mark.system
-def test_a_damaged_state_is_said_and_read_as_empty(
-    tmp_path: Path, engine: Engine, terraform_env: None
-) -> None:
+def test_a_damaged_state_is_said_and_read_as_empty(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     (tmp_path / "terraform.tfstate").write_text('{"version": 4, "resou')
     assert made.read_state() == {}
@@ -214,9 +206,7 @@ def test_a_damaged_state_is_said_and_read_as_empty(
 
 
 @pytest.mark.system
-def test_the_deadline_ends_it_and_the_state_is_kept(
-    tmp_path: Path, engine: Engine, terraform_env: None
-) -> None:
+def test_the_deadline_ends_it_and_the_state_is_kept(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine, MODULE % "one" + SLOW)
     plan = made.plan(tmp_path / "plan", deadline_s=60)
     with pytest.raises(TerraformFailed, match="stopped at its deadline") as error:
@@ -227,9 +217,7 @@ def test_the_deadline_ends_it_and_the_state_is_kept(
 
 
 @pytest.mark.system
-def test_ctrl_c_reaches_terraform_and_nothing_runs_on(
-    tmp_path: Path, engine: Engine, terraform_env: None
-) -> None:
+def test_ctrl_c_reaches_terraform_and_nothing_runs_on(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     pids: list[int] = []
 
     def interrupt(event: Any) -> None:
@@ -260,9 +248,7 @@ def test_nothing_of_the_environment_is_logged(
         made = ready(tmp_path, engine)
         made.plan(tmp_path / "plan", deadline_s=60)
     assert "s3cret-of-a-test" not in caplog.text
-    assert "s3cret-of-a-test" not in "".join(
-        f.read_text(errors="replace") for f in tmp_path.glob("*") if f.is_file()
-    )
+    assert "s3cret-of-a-test" not in "".join(f.read_text(errors="replace") for f in tmp_path.glob("*") if f.is_file())
 
 
 @pytest.mark.system

@@ -74,9 +74,9 @@ resource "aws_vpc_security_group_ingress_rule" "ssh" {
   to_port           = 22
 }
 
+# The nodes among themselves.
 resource "aws_vpc_security_group_ingress_rule" "nodes" {
   security_group_id            = aws_security_group.fleet.id
-  description                  = "the nodes among themselves"
   referenced_security_group_id = aws_security_group.fleet.id
   ip_protocol                  = "-1"
 }
@@ -116,9 +116,6 @@ resource "aws_instance" "node" {
   # Powering off is the end of the machine and of its bill; the user data does so at the deadline.
   instance_initiated_shutdown_behavior = "terminate"
   user_data                            = file("${path.module}/user-data.yaml")
-
-  # A machine that is asked to go has nothing to say about it.
-  disable_api_termination = false
 
   metadata_options {
     http_endpoint               = "enabled"

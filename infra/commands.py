@@ -1,0 +1,271 @@
+"""What the verbs of `mlb infra` do, without a word printed: the CLI asks here and shows the answer."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import PreflightError, ResultsInvalid, TeardownIncomplete, UsageError
+from . import fleet as fleets
+from .address import my_cidr
+from .blueprint import Blueprint
+from .catalogue import load as load_catalogue
+from .catalogue import utc_today
+from .cloud import Cloud, Leftover, TaggedFleet
+from .fleet import Fleet
+from .folder import FleetFolder, state_home
+from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
+from .render import render
+from .spec import FleetSpec, did_you_mean
+from .stack import Limits, Outcome, Stack, Watcher
+from .teardown import Teardown
+from .terraform import Plan
+
+# What a fleet that exists may still be asked to change; everything else would make it another fleet.
+CHANGEABLE = frozenset({"nodes", "allow_cidr", "allow_world", "max_price", "unknown_price_ok"})
+DRY_RUN_ID = "00000000"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A fleet that was asked for, checked and quoted; nothing has been started."""
+
+    folder: FleetFolder
+    blueprint: Blueprint
+    quote: Quote
+    known: Fleet | None
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A node of the record beside what the place says of it."""
+
+    name: str
+    id: str
+    ssh_host: str
+    state: str
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """A fleet as it is recorded, and as it is."""
+
+    fleet: Fleet
+    nodes: tuple[NodeState, ...]
+
+    @property
+    def drifted(self) -> bool:
+        return any(node.state != "running" for node in self.nodes)
+
+
+def request(given: Mapping[str, Any], home: Path | None = None) -> Request:
+    """The options that were given, completed: by the fleet of that name if it exists, by defaults otherwise."""
+    folder = FleetFolder(home or state_home(), _name(given))
+    known = fleets.load(folder)
+    spec = _changed(known, given) if known else _spec(given)
+    quote = make_quote(spec, load_catalogue(), utc_today())
+    if known:
+        return Request(folder, replace(known.blueprint, spec=spec), quote, known)
+    return Request(folder, _new_blueprint(spec, quote), quote, None)
+
+
+def dry_run(asked: Request) -> dict[str, str]:
+    """The files that `apply` would hand to Terraform, with placeholders for what only the account can say."""
+    blueprint = asked.blueprint
+    if asked.known is None:
+        zone = blueprint.zone or {"aws": f"{blueprint.spec.region}a", "gcp": f"{blueprint.spec.region}-a"}.get(
+            blueprint.spec.cloud, ""
+        )
+        spec = replace(blueprint.spec, allow_cidr=blueprint.spec.allow_cidr or "192.0.2.1/32")
+        ports = tuple(range(42000, 42000 + spec.nodes))
+        key = "ssh-ed25519 THE-KEY-THAT-APPLY-MAKES"
+        blueprint = replace(
+            blueprint, spec=spec, zone=zone, fleet_id=DRY_RUN_ID, public_key=key, subnet="10.200.0", ports=ports
+        )
+    return render(blueprint, int(time.time())) if blueprint.spec.cloud != "ssh" else {}
+
+
+def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
+    """What `apply` would do, asked of the account itself."""
+    return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
+
+
+def apply(asked: Request, limits: Limits, watcher: Watcher) -> Outcome:
+    """Make the fleet as it was asked for; see `Stack.apply` for what it raises."""
+    refuse_if_unknown(asked.quote)
+    refuse_if_over(asked.quote)
+    asked = _with_address(asked)
+    stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
+    outcome = stack.apply(asked.blueprint, asked.quote)
+    make_current(asked.folder)
+    return outcome
+
+
+def status(folder: FleetFolder) -> FleetStatus:
+    """The record and the place side by side."""
+    fleet = _known(folder)
+    alive = cloud_for(fleet.blueprint.spec).alive(fleet.blueprint)
+    nodes = tuple(NodeState(n.name, n.id, n.ssh_host, alive.get(n.id, "gone")) for n in fleet.nodes)
+    return FleetStatus(fleet, nodes)
+
+
+def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: Watcher, home: Path | None) -> Teardown:
+    """Remove a fleet by its record, or by its tags alone when the record is lost or damaged."""
+    folder = FleetFolder(home or state_home(), name)
+    try:
+        known = fleets.load(folder)
+    except ResultsInvalid:
+        if cloud is None:
+            raise
+        known = None
+    if known:
+        return _stack(folder, known.blueprint.spec, limits, watcher).destroy()
+    if cloud is None:
+        raise PreflightError(
+            f"There is no fleet {name} on this machine.",
+            fix=_names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
+        )
+    return _destroy_by_tag(folder, FleetSpec(name=name, cloud=cloud, region=region), watcher)  # type: ignore[arg-type]
+
+
+def local_fleets(home: Path | None = None) -> list[Fleet]:
+    """The fleets that are recorded on this machine; damaged records are left out (`destroy` names them)."""
+    base = home or state_home()
+    found = []
+    for name in fleets.names(FleetFolder(base, "x")):
+        fleet = fleets.load(FleetFolder(base, name))
+        if fleet:
+            found.append(fleet)
+    return found
+
+
+def expired(cloud: Cloud, now: float) -> list[TaggedFleet]:
+    """Fleets past their deadline, found by tag alone: what a node's own timer should have ended and did not."""
+    return [f for f in cloud.fleets() if f.expires_epoch is not None and f.expires_epoch <= now]
+
+
+def collect(cloud: Cloud, fleet: TaggedFleet) -> None:
+    """Remove an expired fleet; raises TeardownIncomplete with what is left."""
+    left: Sequence[Leftover] = cloud.left(fleet.fleet_id)
+    problems: Sequence[str] = ()
+    for _ in range(3):
+        if not left:
+            return
+        problems = cloud.remove(left)
+        left = cloud.left(fleet.fleet_id)
+    if left:
+        lines = [*(f"{x.kind} {x.id} {x.place}" for x in left), *problems]
+        raise TeardownIncomplete(f"{len(left)} resources of {fleet.name} are left.", why="\n".join(lines))
+
+
+def current_name(home: Path | None = None) -> str | None:
+    """The name of the current fleet: the one applied last."""
+    file = (home or state_home()) / "current"
+    return file.read_text(encoding="utf-8").strip() if file.exists() else None
+
+
+def make_current(folder: FleetFolder) -> None:
+    from .folder import write_private
+
+    write_private(folder.home / "current", folder.name + "\n")
+
+
+def cloud_for(spec: FleetSpec) -> Cloud:
+    """The place of a spec; its library is imported here and nowhere earlier."""
+    if spec.cloud == "docker":
+        from .docker import Docker
+
+        return Docker()
+    if spec.cloud == "aws":
+        from .aws import Aws
+
+        return Aws(spec.region)
+    raise UsageError(f"`mlb infra` cannot rent from {spec.cloud} yet.", fix="Use --cloud aws or --cloud docker.")
+
+
+def _stack(folder: FleetFolder, spec: FleetSpec, limits: Limits, watcher: Watcher) -> Stack:
+    return Stack(folder, cloud_for(spec), limits, watcher)
+
+
+def _name(given: Mapping[str, Any]) -> str:
+    name = given.get("name") or given.get("cloud") or current_name()
+    if not name:
+        raise UsageError("Which cloud?", fix="Add --cloud aws, gcp, docker or ssh.")
+    return str(name)
+
+
+def _spec(given: Mapping[str, Any]) -> FleetSpec:
+    if "cloud" not in given:
+        raise UsageError(
+            f"There is no fleet {_name(given)} yet: which cloud?", fix="Add --cloud aws, gcp, docker or ssh."
+        )
+    defaults = {"gpus": 1} if given["cloud"] in ("aws", "gcp") else {}
+    return FleetSpec(**{**defaults, **given, "name": _name(given)})
+
+
+def _changed(known: Fleet, given: Mapping[str, Any]) -> FleetSpec:
+    spec = known.blueprint.spec
+    for key, value in given.items():
+        if key not in CHANGEABLE and getattr(spec, key) != value:
+            raise UsageError(
+                f"The fleet {spec.name} has {key.replace('_', '-')} {getattr(spec, key)}, not {value}.",
+                why="Only its --nodes, --allow-cidr and --max-price can be changed.",
+                fix=f"Give the new fleet another --name, or `mlb infra destroy --name {spec.name}` first.",
+            )
+    return replace(spec, **{key: value for key, value in given.items() if key in CHANGEABLE})
+
+
+def _new_blueprint(spec: FleetSpec, quote: Quote) -> Blueprint:
+    return Blueprint(
+        spec=spec,
+        fleet_id=secrets.token_hex(4),
+        machine=quote.chosen.machine if quote.chosen else None,
+        zone=spec.zone or "",
+        created=int(time.time()),
+        owner=f"{getpass.getuser()}@{socket.gethostname()}"[:120],
+        version=__version__,
+        public_key="",
+    )
+
+
+def _with_address(asked: Request) -> Request:
+    spec = asked.blueprint.spec
+    if spec.allow_cidr or spec.cloud in ("docker", "ssh"):
+        return asked
+    return replace(asked, blueprint=replace(asked.blueprint, spec=replace(spec, allow_cidr=my_cidr())))
+
+
+def _known(folder: FleetFolder) -> Fleet:
+    known = fleets.load(folder)
+    if known is None:
+        raise PreflightError(f"There is no fleet {folder.name} on this machine.", fix=_names_hint(folder))
+    return known
+
+
+def _names_hint(folder: FleetFolder) -> str:
+    names = fleets.names(folder)
+    return did_you_mean(folder.name, names) if names else "There are none; `mlb infra apply` makes one."
+
+
+def _destroy_by_tag(folder: FleetFolder, spec: FleetSpec, watcher: Watcher) -> Teardown:
+    """All fleets of that name that carry this user's mark; two of the same name are two fleets of theirs."""
+    cloud = cloud_for(spec)
+    mine = [f for f in cloud.fleets() if f.name == spec.name and f.owner == _new_blueprint(spec, _no_quote(spec)).owner]
+    if not mine:
+        raise PreflightError(f"No fleet {spec.name} of yours is in {spec.cloud} {spec.region}.".replace(" .", "."))
+    done = Teardown(cloud, _new_blueprint(spec, _no_quote(spec)), folder, watcher.say)
+    for fleet in mine:
+        done = Teardown(cloud, replace(done.blueprint, fleet_id=fleet.fleet_id), folder, watcher.say).run(None)
+    folder.remove()
+    return done
+
+
+def _no_quote(spec: FleetSpec) -> Quote:
+    return Quote(spec, None, (), ())
