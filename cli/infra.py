@@ -2,90 +2,196 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+import os
+import time
+from typing import Annotated
 
 import typer
 
 from ..errors import UsageError
-from ..infra.spec import FleetSpec, parse_duration
+from . import infra_options as o
 
-app = typer.Typer(help="Rent a fleet, look at it, and give it back.", no_args_is_help=True)
-
-CloudOption = Annotated[str, typer.Option("--cloud", help="aws, gcp, docker (this machine) or ssh (hosts that exist).")]
-NodesOption = Annotated[int, typer.Option("--nodes", help="Machines in the fleet.")]
-GpusOption = Annotated[
-    int | None, typer.Option("--gpus", help="GPUs used per node; 0 rents CPU nodes. [default: 1 in a cloud]")
-]
-GpuTypeOption = Annotated[str | None, typer.Option("--gpu-type", help="Such as T4, L4, A100, H100.")]
-TypeOption = Annotated[str | None, typer.Option("--instance-type", help="One machine type and no other.")]
-RegionOption = Annotated[str, typer.Option("--region", help="[default: us-east-1, us-central1]")]
-ZoneOption = Annotated[str | None, typer.Option("--zone", help="One zone and no other. [default: each in turn]")]
-SpotOption = Annotated[bool, typer.Option("--spot", help="Cheaper machines that the cloud may take back.")]
-ImageOption = Annotated[str | None, typer.Option("--image", help="Image of the nodes.")]
-DiskOption = Annotated[int, typer.Option("--disk-gb", help="Root disk of each node.")]
-TtlOption = Annotated[str, typer.Option("--ttl", help="After this the nodes end by themselves.")]
-CidrOption = Annotated[str, typer.Option("--allow-cidr", help="Who may reach port 22. [default: this machine]")]
-WorldOption = Annotated[bool, typer.Option("--allow-world", help="0.0.0.0/0 is meant.")]
-NameOption = Annotated[str, typer.Option("--name", help="Name of the fleet. [default: the cloud's]")]
-MaxPriceOption = Annotated[
-    str | None, typer.Option("--max-price", help="Dollars per hour for the fleet; refuse above.")
-]
-UnknownOption = Annotated[bool, typer.Option("--accept-unknown-price", help="Rent even if the price is unknown.")]
-UserOption = Annotated[str, typer.Option("--ssh-user", help="Account on the nodes. [default: the image's]")]
-MemlockOption = Annotated[bool, typer.Option("--memlock", help="Docker: lift the locked-memory limit.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
-
-
-def spec_of(cloud: str, gpus: int | None, ttl: str, max_price: str | None, name: str, **rest: Any) -> FleetSpec:
-    """The spec of a command's options; raises UsageError for what makes no sense."""
-    try:
-        price = None if max_price is None else Decimal(max_price)
-    except InvalidOperation:
-        raise UsageError(f"--max-price {max_price!r} is not a number of dollars.") from None
-    return FleetSpec(
-        cloud=cloud,  # type: ignore[arg-type]  # checked by the spec, with the valid ones named
-        name=name or cloud,
-        gpus=int(cloud in ("aws", "gcp")) if gpus is None else gpus,
-        ttl_s=parse_duration(ttl),
-        max_price=price,
-        **rest,
-    )
+app = typer.Typer(help="Rent a fleet, look at it, and give it back.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
 def quote(
-    cloud: CloudOption,
-    nodes: NodesOption = 1,
-    gpus: GpusOption = None,
-    gpu_type: GpuTypeOption = None,
-    instance_type: TypeOption = None,
-    region: RegionOption = "",
-    zone: ZoneOption = None,
-    spot: SpotOption = False,
-    ttl: TtlOption = "4h",
-    max_price: MaxPriceOption = None,
-    as_json: JsonOption = False,
+    cloud: o.Cloud = None,
+    nodes: o.Nodes = None,
+    gpus: o.Gpus = None,
+    gpu_type: o.GpuType = None,
+    instance_type: o.InstanceType = None,
+    region: o.Region = None,
+    zone: o.Zone = None,
+    spot: o.Spot = None,
+    ttl: o.Ttl = None,
+    max_price: o.MaxPrice = None,
+    name: o.Name = None,
+    as_json: o.Json = False,
 ) -> None:
     """Say what a fleet would cost. Needs no network and no credentials."""
-    from ..infra.catalogue import load, utc_today
-    from ..infra.quote import make_quote, refuse_if_over
+    from ..infra import commands
+    from ..infra.quote import refuse_if_over
+    from .console import show_json, show_text
     from .infra_view import quote_text
 
-    spec = spec_of(
-        cloud,
-        gpus,
-        ttl,
-        max_price,
-        "",
+    options = {"cloud": cloud, "nodes": nodes, "gpus": gpus, "gpu_type": gpu_type, "instance_type": instance_type}
+    options |= {"region": region, "zone": zone, "spot": spot, "ttl": ttl, "max_price": max_price, "name": name}
+    made = commands.quote(o.given(**options))
+    if as_json:
+        show_json(made.to_json())
+    else:
+        show_text(quote_text(made))
+    refuse_if_over(made)
+
+
+@app.command()
+def apply(
+    cloud: o.Cloud = None,
+    nodes: o.Nodes = None,
+    gpus: o.Gpus = None,
+    gpu_type: o.GpuType = None,
+    instance_type: o.InstanceType = None,
+    region: o.Region = None,
+    zone: o.Zone = None,
+    spot: o.Spot = None,
+    image: o.Image = None,
+    disk_gb: o.DiskGb = None,
+    ttl: o.Ttl = None,
+    allow_cidr: o.AllowCidr = None,
+    allow_world: o.AllowWorld = None,
+    name: o.Name = None,
+    max_price: o.MaxPrice = None,
+    unknown_price_ok: o.UnknownPrice = None,
+    ssh_user: o.SshUser = None,
+    memlock: o.Memlock = None,
+    yes: o.Yes = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the price and the files; touch nothing.")] = False,
+    zone_timeout: Annotated[str, typer.Option("--zone-timeout", help="Give a zone up after that long.")] = "15m",
+    ready_timeout: Annotated[str, typer.Option("--ready-timeout", help="Wait that long for the nodes.")] = "15m",
+    lock_timeout: o.LockTimeout = "0s",
+    as_json: o.Json = False,
+) -> None:
+    """Rent a fleet, or bring the one there is to what is asked for."""
+    given = o.given(
+        cloud=cloud,
         nodes=nodes,
+        gpus=gpus,
         gpu_type=gpu_type,
         instance_type=instance_type,
         region=region,
         zone=zone,
         spot=spot,
+        image=image,
+        disk_gb=disk_gb,
+        ttl=ttl,
+        allow_cidr=allow_cidr,
+        allow_world=allow_world,
+        name=name,
+        max_price=max_price,
+        unknown_price_ok=unknown_price_ok,
+        ssh_user=ssh_user,
+        memlock=memlock,
     )
-    made = make_quote(spec, load(), utc_today())
-    typer.echo(json.dumps(made.to_json(), indent=2) if as_json else quote_text(made))
-    refuse_if_over(made)
+    from . import infra_run
+
+    if dry_run:
+        infra_run.dry_run(given, as_json)
+    else:
+        infra_run.apply(given, infra_run.limits(zone_timeout, ready_timeout, lock_timeout), yes=yes, as_json=as_json)
+
+
+@app.command()
+def plan(
+    cloud: o.Cloud = None,
+    nodes: o.Nodes = None,
+    gpus: o.Gpus = None,
+    gpu_type: o.GpuType = None,
+    instance_type: o.InstanceType = None,
+    region: o.Region = None,
+    zone: o.Zone = None,
+    spot: o.Spot = None,
+    image: o.Image = None,
+    disk_gb: o.DiskGb = None,
+    ttl: o.Ttl = None,
+    allow_cidr: o.AllowCidr = None,
+    name: o.Name = None,
+    as_json: o.Json = False,
+) -> None:
+    """Show what `apply` would create, change and destroy; asks the account, creates nothing."""
+    from . import infra_run
+
+    options = {"cloud": cloud, "nodes": nodes, "gpus": gpus, "gpu_type": gpu_type, "instance_type": instance_type}
+    options |= {"region": region, "zone": zone, "spot": spot, "image": image, "disk_gb": disk_gb, "ttl": ttl}
+    infra_run.plan(o.given(**options, allow_cidr=allow_cidr, name=name), as_json)
+
+
+@app.command()
+def status(name: o.Name = None, as_json: o.Json = False) -> None:
+    """The fleet as it was made, and as it is now."""
+    from ..infra import commands
+    from .console import show_json, show_text
+    from .infra_view import status_json, status_text
+
+    found = commands.status(commands.folder_of(name))
+    if as_json:
+        show_json(status_json(found))
+    else:
+        show_text(status_text(found, time.time()))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def ssh(
+    node: Annotated[str, typer.Argument(help="The node's name or number.")] = "0",
+    command: Annotated[list[str] | None, typer.Argument(help="What to run there. [default: a shell]")] = None,
+    name: o.Name = None,
+) -> None:
+    """Log in to a node, its host key pinned, or run a command there."""
+    from ..infra import commands
+
+    argv = commands.ssh_to(commands.folder_of(name), node, command or [])
+    os.execvp(argv[0], argv)  # noqa: S606
+
+
+@app.command()
+def destroy(
+    name: o.Name = None,
+    cloud: o.Cloud = None,
+    region: o.Region = None,
+    yes: o.Yes = False,
+    lock_timeout: o.LockTimeout = "0s",
+    as_json: o.Json = False,
+) -> None:
+    """Remove a fleet and prove that nothing of it is left; exit code 9 if anything is."""
+    from . import infra_run
+
+    infra_run.destroy(name, cloud, region or "", infra_run.limits("15m", "15m", lock_timeout), yes=yes, as_json=as_json)
+
+
+@app.command("ls")
+def list_fleets(
+    cloud: o.Cloud = None,
+    region: o.Region = None,
+    all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud, by tag.")] = False,
+    as_json: o.Json = False,
+) -> None:
+    """The fleets of this machine; with --cloud, those that carry our tags there, whoever made them."""
+    from . import infra_run
+
+    infra_run.list_fleets(cloud, region or "", everywhere=all_regions, as_json=as_json)
+
+
+@app.command()
+def gc(
+    cloud: o.Cloud = None,
+    region: o.Region = None,
+    all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; without it they are only listed.")] = False,
+    as_json: o.Json = False,
+) -> None:
+    """Find fleets past their deadline by tag alone, and with --yes remove them."""
+    from . import infra_run
+
+    if cloud is None:
+        raise UsageError("Which cloud?", fix="Add --cloud aws or --cloud docker.")
+    infra_run.collect(cloud, region or "", everywhere=all_regions, yes=yes, as_json=as_json)

@@ -165,6 +165,11 @@ class Aws:
             return text
 
 
+def all_regions() -> list[str]:
+    """The regions that the account has switched on."""
+    return sorted(str(r["RegionName"]) for r in Api("us-east-1").call("ec2", "describe_regions")["Regions"])
+
+
 def host_keys_in(console: str) -> list[str]:
     """The public host keys that cloud-init printed last, best kind first."""
     blocks = _KEYS.findall(console)

@@ -14,13 +14,14 @@ from typing import Any
 from .. import __version__
 from ..errors import PreflightError, ResultsInvalid, TeardownIncomplete, UsageError
 from . import fleet as fleets
+from . import ssh
 from .address import my_cidr
 from .blueprint import Blueprint
 from .catalogue import load as load_catalogue
 from .catalogue import utc_today
 from .cloud import Cloud, Leftover, TaggedFleet
 from .fleet import Fleet
-from .folder import FleetFolder, state_home
+from .folder import FleetFolder, state_home, write_private
 from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
 from .render import render
 from .spec import FleetSpec, did_you_mean
@@ -74,6 +75,11 @@ def request(given: Mapping[str, Any], home: Path | None = None) -> Request:
     if known:
         return Request(folder, replace(known.blueprint, spec=spec), quote, known)
     return Request(folder, _new_blueprint(spec, quote), quote, None)
+
+
+def quote(given: Mapping[str, Any]) -> Quote:
+    """What a new fleet would cost, whatever fleets there are."""
+    return make_quote(_spec(given), load_catalogue(), utc_today())
 
 
 def dry_run(asked: Request) -> dict[str, str]:
@@ -165,6 +171,34 @@ def collect(cloud: Cloud, fleet: TaggedFleet) -> None:
         raise TeardownIncomplete(f"{len(left)} resources of {fleet.name} are left.", why="\n".join(lines))
 
 
+def places(cloud: str, region: str, *, everywhere: bool) -> list[tuple[str, Cloud]]:
+    """The places to look at for fleets by tag, each with the name of its region."""
+    if cloud == "aws" and everywhere:
+        from .aws import all_regions
+
+        return [(name, cloud_for(FleetSpec(name="all", cloud="aws", region=name))) for name in all_regions()]
+    spec = FleetSpec(name="all", cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    return [(spec.region, cloud_for(spec))]
+
+
+def folder_of(name: str | None) -> FleetFolder:
+    """The folder of a fleet, or of the current one; raises UsageError for a name that is none."""
+    chosen = name or current_name()
+    if not chosen:
+        raise UsageError("Which fleet?", fix="Add --name, or rent one: mlb infra apply --cloud docker --nodes 2")
+    # The name becomes a path: whatever cannot be a fleet's name cannot be looked for either.
+    return FleetFolder(state_home(), FleetSpec(name=chosen, cloud="docker").name)
+
+
+def ssh_to(folder: FleetFolder, node: str, command: Sequence[str]) -> list[str]:
+    """The command line to a node by name or number, its host key pinned."""
+    fleet = _known(folder)
+    by_name = {n.name: n for n in fleet.nodes} | {str(i): n for i, n in enumerate(fleet.nodes)}
+    if node not in by_name:
+        raise UsageError(f"There is no node {node!r}.", fix=did_you_mean(node, [n.name for n in fleet.nodes]))
+    return ssh.ssh_argv(folder, by_name[node], *(["--", *command] if command else []), batch=False)
+
+
 def current_name(home: Path | None = None) -> str | None:
     """The name of the current fleet: the one applied last."""
     file = (home or state_home()) / "current"
@@ -172,8 +206,6 @@ def current_name(home: Path | None = None) -> str | None:
 
 
 def make_current(folder: FleetFolder) -> None:
-    from .folder import write_private
-
     write_private(folder.home / "current", folder.name + "\n")
 
 

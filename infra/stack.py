@@ -123,7 +123,7 @@ class Stack:
                     f"There is no fleet {self.folder.name} on this machine.", fix="`mlb infra ls` lists them."
                 )
             known.changed(status="destroying").save(self.folder)
-            done = self._teardown(known.blueprint)
+            done = self._teardown(known)
             self.folder.remove()
             return done
 
@@ -137,14 +137,14 @@ class Stack:
                 break
             except TerraformFailed as error:
                 self.watcher.say(f"{zone or 'Docker'} cannot serve the fleet; removing what was begun")
-                self._teardown(here.blueprint)
+                self._teardown(here)
                 attempts.append(Attempt(zone, _short(error), round(time.monotonic() - begun, 1)))
                 if kind_of(error.problems, timed_out=error.timed_out) != "capacity":
                     self.folder.remove()
                     raise _provision_failed(error) from None
             except (KeyboardInterrupt, Interrupted):
                 self.watcher.say("Stopped; removing what was begun")
-                self._teardown(here.blueprint)
+                self._teardown(here)
                 self.folder.remove()
                 raise Interrupted("Stopped. Nothing of the fleet is left.") from None
         else:
@@ -225,16 +225,16 @@ class Stack:
             keys |= {name: list(k) for name, k in self.cloud.host_keys(unknown, self.limits.ready_s).items()}
         ssh.write_known_hosts(self.folder, nodes, keys)
 
-    def _teardown(self, blueprint: Blueprint) -> Teardown:
-        def terraform_destroy() -> None:
-            self.terraform().destroy(
-                self.folder.plan_file, deadline_s=self.limits.destroy_s, parallelism=_parallelism(blueprint)
-            )
+    def _teardown(self, fleet: Fleet) -> Teardown:
+        blueprint = fleet.blueprint
+
+        def by_terraform() -> None:
+            limit, parallel = self.limits.destroy_s, _parallelism(blueprint)
+            self.terraform().destroy(self.folder.plan_file, deadline_s=limit, parallelism=parallel)
 
         has_state = (self.folder.module / "terraform.tfstate").exists()
-        return Teardown(self.cloud, blueprint, self.folder, self.watcher.say).run(
-            terraform_destroy if has_state else None
-        )
+        done = Teardown(self.cloud, blueprint, self.folder, self.watcher.say, fleet.usd_per_hour)
+        return done.run(by_terraform if has_state else None)
 
     def terraform(self) -> Terraform:
         """Terraform in the fleet's module, with the lock in its hands."""

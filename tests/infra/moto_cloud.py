@@ -88,6 +88,7 @@ class Cloud:
         with self.lock:
             self.faults.clear()
             self.calls.clear()
+            self.launches.clear()
             self.quota = 10_000.0
 
 
