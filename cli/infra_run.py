@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import UsageError
-from ..infra import commands
+from ..infra import by_tag, commands
 from ..infra.quote import Quote
 from ..infra.readiness import Check
 from ..infra.spec import parse_duration
@@ -90,7 +90,7 @@ def list_fleets(cloud: str | None, region: str, *, everywhere: bool, as_json: bo
         else:
             note("no fleet on this machine; rent one: mlb infra apply --cloud docker --nodes 2")
         return
-    found = [f for _, place in commands.places(cloud, region, everywhere=everywhere) for f in place.fleets()]
+    found = [f for _, place in by_tag.places(cloud, region, everywhere=everywhere) for f in place.fleets()]
     if as_json:
         show_json({"fleets": [asdict(fleet) for fleet in found]})
     else:
@@ -100,10 +100,10 @@ def list_fleets(cloud: str | None, region: str, *, everywhere: bool, as_json: bo
 def collect(cloud: str, region: str, *, everywhere: bool, yes: bool, as_json: bool) -> None:
     """Remove what is past its deadline, or list it."""
     removed = []
-    for _, place in commands.places(cloud, region, everywhere=everywhere):
-        for fleet in commands.expired(place, time.time()):
+    for _, place in by_tag.places(cloud, region, everywhere=everywhere):
+        for fleet in by_tag.expired(place, time.time()):
             if yes:
-                commands.collect(place, fleet)
+                by_tag.collect(place, fleet)
             removed.append(fleet)
     if as_json:
         show_json({"removed": yes, "fleets": [asdict(fleet) for fleet in removed]})

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import PreflightError, ResultsInvalid, TeardownIncomplete, UsageError
+from ..errors import PreflightError, ResultsInvalid, UsageError
 from . import fleet as fleets
 from . import ssh
 from .address import my_cidr
 from .blueprint import Blueprint
+from .by_tag import cloud_for, destroy_by_tag
 from .catalogue import load as load_catalogue
 from .catalogue import utc_today
-from .cloud import Cloud, Leftover, TaggedFleet
 from .fleet import Fleet
 from .folder import FleetFolder, state_home, write_private
 from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
@@ -138,7 +138,8 @@ def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: 
             f"There is no fleet {name} on this machine.",
             fix=_names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
         )
-    return _destroy_by_tag(folder, FleetSpec(name=name, cloud=cloud, region=region), watcher)  # type: ignore[arg-type]
+    spec = FleetSpec(name=name, cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher)
 
 
 def local_fleets(home: Path | None = None) -> list[Fleet]:
@@ -150,35 +151,6 @@ def local_fleets(home: Path | None = None) -> list[Fleet]:
         if fleet:
             found.append(fleet)
     return found
-
-
-def expired(cloud: Cloud, now: float) -> list[TaggedFleet]:
-    """Fleets past their deadline, found by tag alone: what a node's own timer should have ended and did not."""
-    return [f for f in cloud.fleets() if f.expires_epoch is not None and f.expires_epoch <= now]
-
-
-def collect(cloud: Cloud, fleet: TaggedFleet) -> None:
-    """Remove an expired fleet; raises TeardownIncomplete with what is left."""
-    left: Sequence[Leftover] = cloud.left(fleet.fleet_id)
-    problems: Sequence[str] = ()
-    for _ in range(3):
-        if not left:
-            return
-        problems = cloud.remove(left)
-        left = cloud.left(fleet.fleet_id)
-    if left:
-        lines = [*(f"{x.kind} {x.id} {x.place}" for x in left), *problems]
-        raise TeardownIncomplete(f"{len(left)} resources of {fleet.name} are left.", why="\n".join(lines))
-
-
-def places(cloud: str, region: str, *, everywhere: bool) -> list[tuple[str, Cloud]]:
-    """The places to look at for fleets by tag, each with the name of its region."""
-    if cloud == "aws" and everywhere:
-        from .aws import all_regions
-
-        return [(name, cloud_for(FleetSpec(name="all", cloud="aws", region=name))) for name in all_regions()]
-    spec = FleetSpec(name="all", cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
-    return [(spec.region, cloud_for(spec))]
 
 
 def folder_of(name: str | None) -> FleetFolder:
@@ -207,19 +179,6 @@ def current_name(home: Path | None = None) -> str | None:
 
 def make_current(folder: FleetFolder) -> None:
     write_private(folder.home / "current", folder.name + "\n")
-
-
-def cloud_for(spec: FleetSpec) -> Cloud:
-    """The place of a spec; its library is imported here and nowhere earlier."""
-    if spec.cloud == "docker":
-        from .docker import Docker
-
-        return Docker()
-    if spec.cloud == "aws":
-        from .aws import Aws
-
-        return Aws(spec.region)
-    raise UsageError(f"`mlb infra` cannot rent from {spec.cloud} yet.", fix="Use --cloud aws or --cloud docker.")
 
 
 def _stack(folder: FleetFolder, spec: FleetSpec, limits: Limits, watcher: Watcher) -> Stack:
@@ -284,19 +243,6 @@ def _known(folder: FleetFolder) -> Fleet:
 def _names_hint(folder: FleetFolder) -> str:
     names = fleets.names(folder)
     return did_you_mean(folder.name, names) if names else "There are none; `mlb infra apply` makes one."
-
-
-def _destroy_by_tag(folder: FleetFolder, spec: FleetSpec, watcher: Watcher) -> Teardown:
-    """All fleets of that name that carry this user's mark; two of the same name are two fleets of theirs."""
-    cloud = cloud_for(spec)
-    mine = [f for f in cloud.fleets() if f.name == spec.name and f.owner == _new_blueprint(spec, _no_quote(spec)).owner]
-    if not mine:
-        raise PreflightError(f"No fleet {spec.name} of yours is in {spec.cloud} {spec.region}.".replace(" .", "."))
-    done = Teardown(cloud, _new_blueprint(spec, _no_quote(spec)), folder, watcher.say)
-    for fleet in mine:
-        done = Teardown(cloud, replace(done.blueprint, fleet_id=fleet.fleet_id), folder, watcher.say).run(None)
-    folder.remove()
-    return done
 
 
 def _no_quote(spec: FleetSpec) -> Quote:

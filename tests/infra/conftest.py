@@ -20,14 +20,14 @@ MIRRORS = (
 )
 
 
-def need(tool: str, found: object) -> None:
+def need(tool: str, found: object, *, module: bool = False) -> None:
     """Skip with a reason; fail instead when MLB_REQUIRE (a list with commas, or `all`) names the tool."""
     if found:
         return
     required = os.environ.get("MLB_REQUIRE", "").split(",")
     if tool in required or "all" in required:
-        pytest.fail(f"{tool} is required here, and missing")
-    pytest.skip(f"{tool} is missing")
+        pytest.fail(f"{tool} is required here, and missing", pytrace=False)
+    pytest.skip(f"{tool} is missing", allow_module_level=module)
 
 
 def provider_mirror() -> Path | None:

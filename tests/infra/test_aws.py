@@ -6,12 +6,13 @@ import shutil
 import signal
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlb.errors import CapacityError, Interrupted, NodeNotReady, PreflightError, TeardownIncomplete
-from mlb.infra import commands, teardown
+from mlb.infra import by_tag, commands, teardown
 from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
 from mlb.infra.stack import Limits, Outcome, Watcher
@@ -19,8 +20,8 @@ from mlb.infra.stack import Limits, Outcome, Watcher
 from .conftest import need
 from .netns_hosts import Hosts, available
 
-pytest.importorskip("moto", reason="moto is not installed")
-from .moto_cloud import Cloud, Fault, running_moto
+need("moto", find_spec("moto"), module=True)
+from .moto_cloud import Cloud, Fault, running_moto  # noqa: E402
 
 pytestmark = [
     pytest.mark.system,
@@ -64,7 +65,7 @@ def cloud(server: Cloud, engine: object, aws_provider: None, monkeypatch: pytest
     yield server
     server.reset()
     for fleet in Aws("us-east-1").fleets():
-        commands.collect(Aws("us-east-1"), fleet)
+        by_tag.collect(Aws("us-east-1"), fleet)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from mlb.errors import Locked, NodeNotReady, PreflightError, UsageError
-from mlb.infra import commands, ssh
+from mlb.infra import by_tag, commands, ssh
 from mlb.infra.docker import Docker
 from mlb.infra.folder import FleetFolder, FleetLock
 from mlb.infra.stack import Limits, Outcome, Watcher
@@ -45,7 +45,7 @@ def ours(fleet_id: str) -> list[str]:
 def home(tmp_path: Path, engine: object, terraform_env: None, docker_host: str) -> Iterator[Path]:
     yield tmp_path / "state"
     for fleet in Docker().fleets():
-        commands.collect(Docker(), fleet)
+        by_tag.collect(Docker(), fleet)
 
 
 def test_apply_again_grow_repair_shrink_destroy(home: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_deadline_ends_the_nodes_without_us(home: Path) -> None:
     fleet = commands.apply(soon, LIMITS, Watcher()).fleet
     subprocess.run(["docker", "wait", fleet.nodes[0].id], capture_output=True, timeout=30, check=False)
     assert commands.status(FleetFolder(home, "t")).nodes[0].state == "gone"
-    assert [f.name for f in commands.expired(Docker(), time.time() + 1)] == ["t"]
+    assert [f.name for f in by_tag.expired(Docker(), time.time() + 1)] == ["t"]
 
 
 def test_destroy_without_a_record_or_with_a_damaged_one(home: Path) -> None:
