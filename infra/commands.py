@@ -31,6 +31,7 @@ from .terraform import Plan
 
 # What a fleet that exists may still be asked to change; everything else would make it another fleet.
 CHANGEABLE = frozenset({"nodes", "allow_cidr", "allow_world", "max_price", "unknown_price_ok"})
+MIN_LEFT_S = 300
 DRY_RUN_ID = "00000000"
 
 
@@ -107,6 +108,7 @@ def apply(asked: Request, limits: Limits, watcher: Watcher) -> Outcome:
     """Make the fleet as it was asked for; see `Stack.apply` for what it raises."""
     refuse_if_unknown(asked.quote)
     refuse_if_over(asked.quote)
+    _refuse_if_ending(asked)
     asked = _with_address(asked)
     stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
     outcome = stack.apply(asked.blueprint, asked.quote)
@@ -179,6 +181,16 @@ def current_name(home: Path | None = None) -> str | None:
 
 def make_current(folder: FleetFolder) -> None:
     write_private(folder.home / "current", folder.name + "\n")
+
+
+def _refuse_if_ending(asked: Request) -> None:
+    """New nodes would have the fleet's old deadline, and end as they begin."""
+    left_s = asked.blueprint.expires_epoch - time.time()
+    if asked.known and left_s < MIN_LEFT_S:
+        raise PreflightError(
+            f"The fleet {asked.folder.name} {'ended' if left_s <= 0 else 'ends'} at {asked.blueprint.expires_at}.",
+            fix=f"`mlb infra destroy --name {asked.folder.name}` clears it away; then apply it anew.",
+        )
 
 
 def _stack(folder: FleetFolder, spec: FleetSpec, limits: Limits, watcher: Watcher) -> Stack:
