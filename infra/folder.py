@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,14 +178,14 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _end(group: int, is_free: Any) -> None:
+def _end(group: int, is_free: Callable[[], bool]) -> None:
     """SIGINT to the orphan, so that it writes its state; SIGKILL to its group when it takes too long."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(group, signal.SIGINT)
     until = time.monotonic() + ORPHAN_GRACE_S
-    while _is_alive(group) and time.monotonic() < until:
+    while _is_alive(group) and not is_free() and time.monotonic() < until:
         threading.Event().wait(LOCK_POLL_S)
-    # The lock is still held, so what is left of the group is a plugin or a provisioner's command.
+    # If the lock is still held, what is left of the group is a plugin or a provisioner's command.
     if not is_free():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

@@ -22,6 +22,7 @@ MAX_CLOCK_OFFSET_S = 5.0
 RETRY_S = 0.2
 WRONG_KEY = "its host key is not the one that is pinned: somebody may be in between"
 _MAX_EVIDENCE = 500
+_MAX_ANSWER = 4096
 
 # One line of JSON from plain sh: nothing needs to be installed on the node for it.
 PROBE = r"""
@@ -115,7 +116,7 @@ def check_node(folder: FleetFolder, node: Node, until: float) -> Check:
 def judge(node: Node, out: str, seconds: float) -> Check:
     """What a node's answer comes to."""
     try:
-        said = json.loads(out.strip().splitlines()[-1])
+        said = json.loads(out.strip().splitlines()[-1][:_MAX_ANSWER])
         check = Check(
             node=node.name,
             problems=(),
@@ -128,7 +129,7 @@ def judge(node: Node, out: str, seconds: float) -> Check:
             cpus=int(said["cpus"]),
             clock_offset_s=round(int(said["time_s"]) + 0.5 - time.time(), 1),
         )
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return Check(node.name, (f"its answer makes no sense: {clean(out)}",), seconds)
     return Check(**{**asdict(check), "problems": tuple(_problems(check, node))})
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import Any
 
 import pytest
 from mlb.errors import CapacityError, Interrupted, NodeNotReady, PreflightError, TeardownIncomplete
-from mlb.infra import by_tag, commands, teardown
+from mlb.infra import by_tag, commands, teardown, terraform
 from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
+from mlb.infra.process import run_lines
 from mlb.infra.stack import Limits, Outcome, Watcher
 
 from .conftest import need
@@ -230,3 +233,52 @@ def test_a_machine_in_between_and_a_missing_gpu_are_seen(home: Path, cloud: Clou
             assert "s3cret-of-a-test" not in text, path
     destroy(home)
     assert left() == 0
+
+
+def test_a_machine_deleted_behind_our_back_is_seen_and_replaced(home: Path, cloud: Cloud) -> None:
+    made = apply(home, gpus=2, nodes=2).fleet
+    Aws("us-east-1").api.call("ec2", "terminate_instances", InstanceIds=[made.nodes[1].id])
+    assert commands.status(FleetFolder(home, "aws")).drifted
+    repaired = apply(home)
+    assert repaired.plan.changes == (("create", "aws_instance.node[1]"),)
+    assert repaired.fleet.nodes[0] == made.nodes[0]
+    assert repaired.fleet.nodes[1].id != made.nodes[1].id
+    assert not commands.status(FleetFolder(home, "aws")).drifted
+
+
+@pytest.mark.slow
+def test_four_fleets_at_once(home: Path, cloud: Cloud) -> None:
+    def whole_life(name: str) -> tuple[int, bool, list[str], int]:
+        first = apply(home, name=name, gpus=1, gpu_type="T4", nodes=2).fleet
+        again = bool(apply(home, name=name).plan)
+        grown = apply(home, name=name, nodes=3)
+        destroy(home, name)
+        return len(first.nodes), again, [action for action, _ in grown.plan.changes], len(grown.fleet.nodes)
+
+    with ThreadPoolExecutor(4) as pool:
+        lives = list(pool.map(whole_life, ["one", "two", "three", "four"]))
+    assert lives == [(2, False, ["create"], 3)] * 4
+    assert left() == 0
+    assert commands.local_fleets(home) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("nodes", "limit_s"), [(4, 5.0), (64, 10.0)])
+def test_our_own_share_of_an_apply(
+    home: Path, cloud: Cloud, nodes: int, limit_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent: list[float] = []
+
+    def timed(*args: Any, **options: Any) -> Any:
+        begun = time.monotonic()
+        try:
+            return run_lines(*args, **options)
+        finally:
+            spent.append(time.monotonic() - begun)
+
+    monkeypatch.setattr(terraform, "run_lines", timed)
+    begun = time.monotonic()
+    apply(home, gpus=2, nodes=nodes)
+    ours = time.monotonic() - begun - sum(spent)
+    print(f"{nodes} nodes: Terraform {sum(spent):.1f} s, mlb {ours:.1f} s")  # noqa: T201
+    assert ours < limit_s
