@@ -84,12 +84,12 @@ def fetch(
         if problem := job.problem():
             part.unlink()
             raise job.corrupt(problem)
+        with disk_errors(into, size_bytes):
+            _sync(part)
+            part.replace(into)
     finally:
-        if part.exists() and not part.stat().st_size:
-            part.unlink()
-    with disk_errors(into, size_bytes):
-        _sync(part)
-        part.replace(into)
+        if part.exists() and (sha256 is None or not part.stat().st_size):
+            part.unlink()  # nothing that a later call could use
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def prepare(
         DataMissing: the raw files are neither here nor to be had.
         DataCorrupt: a raw file is not what its checksum says.
         DiskFull: the cache has no room.
+        PreflightError: the cache may not be written.
     """
     lengths = dict(zip(SPLITS, (train_tokens, valid_tokens, test_tokens), strict=True))
     for split, length in lengths.items():

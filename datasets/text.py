@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .sources import SPLITS
+
 UNKNOWN = "<unk>"
 END_OF_LINE = "<eos>"
 
@@ -31,18 +33,18 @@ class _Numbering(dict[str, int]):
 
 
 def read_corpus(paths: Mapping[str, Path], vocabulary: int | None) -> Corpus:
-    """Read the UTF-8 text of each split, the training text first.
+    """Read the UTF-8 text of each split.
 
     A line of k words gives k + 1 tokens, the last of them `<eos>`.
 
     Args:
-        paths: split -> file, with `train` as the first split.
+        paths: split -> file; read in the order train, valid, test, whatever the order here.
         vocabulary: None numbers all words of all splits in the order of their first appearance. A number
             keeps that many: the most frequent words of the training text, most frequent first (of equally
             frequent ones the first to appear), always with `<unk>` and `<eos>`; all others become `<unk>`.
     """
     numbering = _Numbering()
-    ids = {split: _tokenise(path, numbering) for split, path in paths.items()}
+    ids = {split: _tokenise(paths[split], numbering) for split in SPLITS if split in paths}
     if vocabulary is None:
         return Corpus(tuple(numbering), {split: _little_endian(values) for split, values in ids.items()})
     return _most_frequent(numbering, ids, vocabulary)

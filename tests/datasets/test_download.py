@@ -146,6 +146,12 @@ def test_an_unpinned_file_does_not_resume_an_older_part(server: Any, into: Path)
     assert into.read_bytes() == BODY
 
 
+def test_an_unpinned_file_that_was_cut_leaves_no_part(server: Any, into: Path) -> None:
+    with pytest.raises(DataMissing, match="cut after 1,000 bytes"):
+        get(server.serve("/f", BODY, cuts=[1000]), into, sha256=None, attempts=1)
+    assert list(into.parent.iterdir()) == []
+
+
 def test_a_busy_server_is_asked_again(server: Any, into: Path) -> None:
     assert get(server.serve("/f", BODY, statuses=[503, 429]), into) == [1, 2]
     assert into.read_bytes() == BODY

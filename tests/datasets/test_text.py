@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlb.datasets.sources import SPLITS
 from mlb.datasets.text import Corpus, read_corpus
 
 WORDS = st.sampled_from(["a", "b", "c", "d", "é", "<unk>", "<eos>", "戦場"])
@@ -39,7 +40,7 @@ def test_all_words_are_numbered_as_they_appear(texts: dict[str, list[list[str]]]
     found = corpus(texts, None)
     for split, lines in texts.items():
         assert words(found, split) == expected(lines)
-    everything = [word for split in texts for word in expected(texts[split])]
+    everything = [word for split in SPLITS for word in expected(texts[split])]
     assert list(found.vocabulary) == list(dict.fromkeys(everything))
 
 
