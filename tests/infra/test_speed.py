@@ -36,9 +36,7 @@ def fleet_of_hosts(tmp_path: Path) -> Iterator[tuple[FleetFolder, list[Node]]]:
     hosts.down()
 
 
-def test_checking_64_nodes_takes_less_than_three_times_as_long_as_4(
-    fleet_of_hosts: tuple[FleetFolder, list[Node]], record_property: Any
-) -> None:
+def test_checking_64_nodes_at_once(fleet_of_hosts: tuple[FleetFolder, list[Node]], record_property: Any) -> None:
     folder, nodes = fleet_of_hosts
     assert all(not c.problems for c in readiness.check_all(folder, nodes, 60)), "warm up"
 
@@ -51,4 +49,4 @@ def test_checking_64_nodes_takes_less_than_three_times_as_long_as_4(
     record_property("seconds", {"4": four, "64": all_of_them})
     print(f"4 nodes {four:.2f} s, 64 nodes {all_of_them:.2f} s")  # noqa: T201
     # The servers of all 64 nodes share this machine's cores with the client, which no real fleet's do.
-    assert all_of_them < 10
+    assert all_of_them < 20
