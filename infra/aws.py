@@ -63,9 +63,13 @@ class Aws:
     def host_keys(self, nodes: Sequence[Node], deadline_s: float) -> Mapping[str, Sequence[str]]:
         """From the machines' consoles, where the first boot prints them: only AWS and the machine write there."""
         until = time.monotonic() + deadline_s
+        stop = threading.Event()
         with ThreadPoolExecutor(max_workers=min(32, len(nodes))) as pool:
-            found = pool.map(lambda node: self._console_keys(node, until), nodes)
-            return {node.name: keys for node, keys in zip(nodes, found, strict=True)}
+            try:
+                found = pool.map(lambda node: self._console_keys(node, until, stop), nodes)
+                return {node.name: keys for node, keys in zip(nodes, found, strict=True)}
+            finally:
+                stop.set()
 
     def left(self, fleet_id: str) -> Sequence[Leftover]:
         return aws_sweep.left(self.api, fleet_id)
@@ -139,18 +143,17 @@ class Aws:
         ]
         return sum(int(c.get("CoreCount", 0)) * int(c.get("ThreadsPerCore", 1)) for c in cpus)
 
-    def _console_keys(self, node: Node, until: float) -> list[str]:
+    def _console_keys(self, node: Node, until: float, stop: threading.Event) -> list[str]:
         while True:
             keys = host_keys_in(self._console(node.id))
             if keys:
                 return keys
-            if time.monotonic() + CONSOLE_POLL_S >= until:
+            if time.monotonic() + CONSOLE_POLL_S >= until or stop.wait(CONSOLE_POLL_S):
                 raise NodeNotReady(
                     f"{node.name} ({node.id}) has not shown its host key on its console.",
                     why="Without it there is no safe first connection.",
                     fix="`mlb infra apply` asks again; `mlb infra destroy` ends the fleet.",
                 )
-            threading.Event().wait(CONSOLE_POLL_S)
 
     def _console(self, instance: str) -> str:
         try:

@@ -76,13 +76,19 @@ def check_all(
     """Ask all nodes at once; one that does not answer by the deadline has that as its problem."""
     until = time.monotonic() + deadline_s
 
+    stop = threading.Event()
+
     def one(node: Node) -> Check:
-        check = check_node(folder, node, until)
+        check = check_node(folder, node, until, stop)
         on_done(check)
         return check
 
     with ThreadPoolExecutor(max_workers=min(MAX_PARALLEL, max(1, len(nodes)))) as pool:
-        return tuple(pool.map(one, nodes))
+        try:
+            return tuple(pool.map(one, nodes))
+        finally:
+            # After ctrl-C the pool still waits for its threads: they must not go on to the deadline.
+            stop.set()
 
 
 def refuse_if_any_failed(checks: Sequence[Check]) -> None:
@@ -97,20 +103,19 @@ def refuse_if_any_failed(checks: Sequence[Check]) -> None:
         )
 
 
-def check_node(folder: FleetFolder, node: Node, until: float) -> Check:
+def check_node(folder: FleetFolder, node: Node, until: float, stop: threading.Event) -> Check:
     """Try until the node answers or the time is over; a wrong host key is never tried twice."""
     begun = time.monotonic()
     while True:
         left = max(1.0, until - time.monotonic())
-        answer = ssh.run(folder, node, "sh -s", stdin=PROBE, timeout_s=left)
+        answer = ssh.run(folder, node, "sh -s", stdin=PROBE, timeout_s=left, stop=stop)
         took = time.monotonic() - begun
         if answer.code == 0:
             return judge(node, answer.out, took)
         if "HOST IDENTIFICATION HAS CHANGED" in answer.err or "Host key verification failed" in answer.err:
             return Check(node.name, ("its host key is not the one that is pinned: somebody may be in between",), took)
-        if time.monotonic() + RETRY_S >= until:
+        if time.monotonic() + RETRY_S >= until or stop.wait(RETRY_S):
             return Check(node.name, (f"no answer by SSH: {clean(answer.err) or answer.code}",), took)
-        threading.Event().wait(RETRY_S)
 
 
 def judge(node: Node, out: str, seconds: float) -> Check:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from .fleet import Node
 from .folder import FleetFolder, write_private
 
 CONNECT_TIMEOUT_S = 5
+STOP_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -71,22 +74,33 @@ def ssh_argv(folder: FleetFolder, node: Node, *command: str, batch: bool = True)
     return ["ssh", "-F", "none", *settings, *where, *command]
 
 
-def run(folder: FleetFolder, node: Node, command: str, *, stdin: str = "", timeout_s: float) -> Answer:
-    """Run a command on a node to its end; a timeout is an answer too."""
+def run(
+    folder: FleetFolder,
+    node: Node,
+    command: str,
+    *,
+    stdin: str = "",
+    timeout_s: float,
+    stop: threading.Event | None = None,
+) -> Answer:
+    """Run a command on a node to its end; a timeout is an answer too, and so is `stop`, set by another thread."""
     argv = ssh_argv(folder, node, "--", command)
-    try:
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(255, "", f"no end within {timeout_s:g} s")
-    return Answer(done.returncode, done.stdout, done.stderr.strip())
+    until = time.monotonic() + timeout_s
+    pipe = subprocess.PIPE
+    to_send: str | None = stdin
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace") as client:
+        try:
+            while True:
+                try:
+                    out, err = client.communicate(to_send, timeout=STOP_POLL_S)
+                    return Answer(client.returncode, out, err.strip())
+                except subprocess.TimeoutExpired:
+                    # The client goes on with what it has been given; it may not be given twice.
+                    to_send = None
+                    if time.monotonic() >= until or (stop and stop.is_set()):
+                        return Answer(255, "", f"no end within {timeout_s:g} s")
+        finally:
+            client.kill()
 
 
 def _host_pattern(node: Node) -> str:

@@ -134,7 +134,7 @@ class Stack:
             begun = time.monotonic()
             try:
                 plan = self._converge(here.blueprint, quote if not attempts else None)
-                break
+                return self._ready(here, plan)
             except TerraformFailed as error:
                 self.watcher.say(f"{zone or 'Docker'} cannot serve the fleet; removing what was begun")
                 self._teardown(here)
@@ -147,10 +147,8 @@ class Stack:
                 self._teardown(here)
                 self.folder.remove()
                 raise Interrupted("Stopped. Nothing of the fleet is left.") from None
-        else:
-            self.folder.remove()
-            raise _no_capacity(attempts)
-        return self._ready(here, plan)
+        self.folder.remove()
+        raise _no_capacity(attempts)
 
     def _change(self, fleet: Fleet, known: Fleet, quote: Quote) -> Outcome:
         """Change a fleet that works; when that fails it is put back to what it was."""
@@ -165,7 +163,10 @@ class Stack:
             if kind_of(error.problems, timed_out=error.timed_out) == "capacity":
                 raise _no_capacity([Attempt(known.blueprint.zone, _short(error), 0.0)]) from None
             raise _provision_failed(error) from None
-        return self._ready(here, plan)
+        try:
+            return self._ready(here, plan)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped before all nodes were checked.", fix="`mlb infra apply` checks them.") from None
 
     def _put_back(self, known: Fleet) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlb.errors import Locked, NodeNotReady, PreflightError, UsageError
+from mlb.errors import Interrupted, Locked, NodeNotReady, PreflightError, UsageError
 from mlb.infra import by_tag, commands, ssh
 from mlb.infra.docker import Docker
 from mlb.infra.folder import FleetFolder, FleetLock
@@ -145,3 +146,18 @@ def test_an_engine_elsewhere_is_refused(home: Path, monkeypatch: pytest.MonkeyPa
         there.setenv("DOCKER_HOST", "ssh://example.org")
         with pytest.raises(PreflightError, match="is on another machine"):
             apply(home, nodes=1)
+
+
+def test_ctrl_c_while_the_nodes_are_checked_leaves_nothing(home: Path) -> None:
+    def say(text: str) -> None:
+        if text.startswith("Waiting for"):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="Nothing of the fleet is left"):
+        apply(home, Watcher(say=say), nodes=1)
+    assert Docker().fleets() == []
+    made = apply(home, nodes=1).fleet
+    with pytest.raises(Interrupted, match="before all nodes were checked"):
+        apply(home, Watcher(say=say), nodes=2)
+    assert len(ours(made.blueprint.fleet_id)) == 3
+    assert len(apply(home).fleet.nodes) == 2

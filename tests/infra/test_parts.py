@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +19,7 @@ from pathlib import Path
 import pytest
 from mlb.errors import DiskFull, Locked, MlbError, NodeNotReady, PreflightError, ResultsInvalid, TeardownIncomplete
 from mlb.errors import UsageError as Usage
-from mlb.infra import commands, teardown
+from mlb.infra import commands, readiness, ssh, teardown
 from mlb.infra import fleet as fleets
 from mlb.infra.aws import host_keys_in
 from mlb.infra.blueprint import Blueprint
@@ -268,3 +271,24 @@ def test_gcp_and_ssh_are_refused_before_anything_is_written(tmp_path: Path) -> N
         with pytest.raises(Usage, match="cannot rent from"):
             commands.apply(asked, Limits(), Watcher())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_waiting_for_a_node_does_not_wait_for_the_deadline(folder: FleetFolder) -> None:
+    ssh.make_key(folder)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        node = replace(NODE, ssh_host="127.0.0.1", ssh_port=silent.getsockname()[1])
+
+        def interrupt() -> None:
+            with silent.accept()[0]:
+                os.kill(os.getpid(), signal.SIGINT)
+                over.wait(10)
+
+        over = threading.Event()
+        waiting = threading.Thread(target=interrupt)
+        waiting.start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            readiness.check_all(folder, [node], 60)
+        assert time.monotonic() - begun < 5
+        over.set()
+        waiting.join()
