@@ -11,7 +11,6 @@ from .aws_api import Api, AwsRefused
 from .cloud import Leftover
 
 FLEET_ID = "mlb:fleet-id"
-GONE_STATES = frozenset({"terminated", "shutting-down"})
 TERMINATE_POLL_S = 3.0
 TERMINATE_POLLS = 100
 
@@ -47,7 +46,7 @@ def tagged(api: Api, filters: Sequence[Mapping[str, Any]]) -> list[tuple[Leftove
     def of(kind: _Kind) -> list[tuple[Leftover, dict[str, str]]]:
         items: Iterable[dict[str, Any]] = api.pages("ec2", kind.operation, kind.key, Filters=list(filters))
         if kind.name == "instance":
-            items = [i for r in items for i in r["Instances"] if i["State"]["Name"] not in GONE_STATES]
+            items = [i for r in items for i in r["Instances"] if i["State"]["Name"] != "terminated"]
         return [(Leftover(kind.name, item[kind.id], api.region, kind.bills), tags_of(item)) for item in items]
 
     with ThreadPoolExecutor(max_workers=len(_KINDS)) as pool:

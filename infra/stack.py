@@ -171,7 +171,7 @@ class Stack:
     def _put_back(self, known: Fleet) -> None:
         try:
             self._converge(known.blueprint, None)
-        except TerraformFailed as error:
+        except (TerraformFailed, KeyboardInterrupt) as error:
             known.changed(status="not-ready").save(self.folder)
             raise ProvisionFailed(
                 "The fleet could neither be changed nor put back.",
