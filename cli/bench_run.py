@@ -16,6 +16,7 @@ from .. import __version__
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
+from ..provisioner.runs import going_on
 from ..provisioner.shape import Shape, choose
 from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
@@ -125,6 +126,7 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         threads_per_rank=shape.threads_per_rank,
         fleet="local",
         created_unix_ns=asked_ns,
+        beside=tuple(other.run_id for other in going_on(runs_dir())),
         launched_unix_ns=time.time_ns(),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
@@ -159,6 +161,8 @@ def _git_revision() -> str:
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
     note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, {spec.dataset} from {spec.data_origin}")
+    for other in spec.beside:
+        note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if not goal.comparable:
         note("smoke: not comparable with any other result")
     note(f"logs: {folder.path}")

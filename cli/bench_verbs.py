@@ -7,7 +7,7 @@ import time
 from ..errors import ResultsInvalid
 from ..provisioner import runs
 from ..results.run import RunFolder
-from ..results.text import sanitise
+from ..results.text import harmless
 from .console import note, show_json, show_text
 from .dirs import runs_dir
 from .follow import conclude, follow
@@ -71,7 +71,7 @@ def logs(name: str | None, rank: int | None, lines: int) -> None:
         data = path.read_bytes()[-_LAST_BYTES:].decode(errors="replace")
         show_text(f"==> {path.name} <==")
         for line in data.splitlines()[-lines:]:
-            show_text(sanitise(line))
+            show_text(harmless(line))
 
 
 def _ranks_of(folder: RunFolder) -> str:

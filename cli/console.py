@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MlbError
-from ..results.text import sanitise
+from ..results.text import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,9 +37,14 @@ def show_text(text: str) -> None:
     print(text)  # noqa: T201
 
 
+def result_width() -> int:
+    """Characters a line of a result may have: the terminal's, within reason, or 100 where there is none."""
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120) if sys.stdout.isatty() else 100
+
+
 def note(text: str) -> None:
     """A line about what is going on, on stderr."""
-    _stderr().print(sanitise(text), markup=False, highlight=False, soft_wrap=True)
+    _stderr().print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric_from: int = 99) -> None:
@@ -51,7 +57,7 @@ def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
     for i, header in enumerate(headers):
         table.add_column(header, justify="right" if i >= numeric_from else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(sanitise(cell)) for cell in row))
+        table.add_row(*(Text(harmless(cell)) for cell in row))
     _stdout().print(table)
 
 
@@ -60,10 +66,10 @@ def show_error(error: MlbError) -> None:
     from rich.text import Text
 
     console = _stderr()
-    console.print(Text("error: ", style="bold red") + Text(sanitise(error.what)), soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(harmless(error.what)), soft_wrap=True)
     for part in (error.why, error.fix):
         for line in part.splitlines():
-            console.print(Text("  " + sanitise(line)), soft_wrap=True)
+            console.print(Text("  " + harmless(line)), soft_wrap=True)
 
 
 def stderr_is_live() -> bool:
@@ -103,8 +109,8 @@ def progress(title: str) -> Iterator[Any]:
 def _stdout() -> Console:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 110
-    return Console(file=sys.stdout, no_color=_no_color(), width=width)
+    # Off a terminal, wide enough that no cell is folded: the output may be read by a program.
+    return Console(file=sys.stdout, no_color=_no_color(), width=None if sys.stdout.isatty() else 200)
 
 
 @cache

@@ -19,7 +19,7 @@ def run() -> int:
     try:
         from .app import app
 
-        result = app(standalone_mode=True)
+        result = app(prog_name="mlb", standalone_mode=True)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except MlbError as error:

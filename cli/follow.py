@@ -43,7 +43,7 @@ def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
         RunFailed, Interrupted: the run failed, or was stopped.
     """
     if state is None:
-        note(f"\ndetached: the run goes on. mlb bench attach {folder.run_id} | mlb bench stop {folder.run_id}")
+        note(f"detached: the run goes on. mlb bench attach {folder.run_id} | mlb bench stop {folder.run_id}")
         return INTERRUPTED
     metrics = compute(folder)
     write_json(folder.metrics, metrics.to_json())

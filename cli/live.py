@@ -26,6 +26,13 @@ class LiveView:
         """Take in one event; only rank 0's are shown, since all ranks do the same at the same time."""
         if rank != 0:
             return
+        try:
+            self._take(event)
+        except (KeyError, TypeError, ValueError):
+            # A line that is JSON but not what it should be: the reader counts it, the display goes on.
+            return
+
+    def _take(self, event: Event) -> None:
         fields = event.fields
         if event.key == keys.STAGE and fields.get("name") not in ("epoch", "finish"):
             self._status = f"start-up: {fields.get('name')}"

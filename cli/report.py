@@ -22,7 +22,7 @@ def report(
     from .dirs import runs_dir
     from .show import show_metrics
 
-    names: list[str | None] = [*(run or [None])]
+    names: list[str | None] = [*run] if run else [None]
     all_metrics = [compute(find(runs_dir(), name)) for name in names]
     if as_json and len(all_metrics) > 1:
         show_json({"runs": [metrics.to_json() for metrics in all_metrics]})

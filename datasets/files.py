@@ -64,9 +64,7 @@ def disk_errors(path: Path, needed_bytes: int) -> Iterator[None]:
         if error.errno in _NO_ROOM:
             raise DiskFull(
                 f"There is no room for {path}.",
-                why=f"It needs {needed_bytes:,} bytes: {error.strerror}."
-                if needed_bytes
-                else f"{error.strerror}.",
+                why=f"It needs {needed_bytes:,} bytes: {error.strerror}." if needed_bytes else f"{error.strerror}.",
                 fix="Free some space there, or choose a cache folder on another disk.",
             ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:

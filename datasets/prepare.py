@@ -65,9 +65,7 @@ def prepare(
     if dataset == SYNTHETIC:
         return _prepare_synthetic(cache_dir, vocabulary, seed, lengths)
     if vocabulary is not None and vocabulary < MIN_VOCABULARY:
-        raise UsageError(
-            f"A vocabulary of {vocabulary} words makes no sense.", fix=f"Use {MIN_VOCABULARY} or more."
-        )
+        raise UsageError(f"A vocabulary of {vocabulary} words makes no sense.", fix=f"Use {MIN_VOCABULARY} or more.")
     found = dataset_named(dataset)
     raw = from_user(found, data_dir) if data_dir is not None else None
     return _prepare_text(found, raw, cache_dir, vocabulary, lengths, offline=offline, progress=progress)
@@ -165,9 +163,7 @@ def _prepare_text(
     recipe = _text_recipe(dataset, vocabulary, lengths)
     if ready := _reuse(cache_dir, recipe):
         return replace(ready, origin=raw.origin if raw else "cache")
-    files = raw or from_cache_or_download(
-        dataset, cache_dir / dataset.name, offline=offline, progress=progress
-    )
+    files = raw or from_cache_or_download(dataset, cache_dir / dataset.name, offline=offline, progress=progress)
 
     def make() -> Prepared:
         corpus = read_corpus({split: files.paths[split] for split in SPLITS}, vocabulary)

@@ -125,8 +125,7 @@ def how_to_get(dataset: DataSet) -> str:
     """What to do without a download: which files go where, and what runs without any."""
     width = max(len(file.name) for file in dataset.files)
     table = "\n".join(
-        f"  {file.name:{width}}  {file.size_bytes:>10,} bytes  SHA-256 {file.sha256}"
-        for file in dataset.files
+        f"  {file.name:{width}}  {file.size_bytes:>10,} bytes  SHA-256 {file.sha256}" for file in dataset.files
     )
     places = "\n".join(f"  {source.address}" for source in dataset.sources)
     return (

@@ -105,9 +105,7 @@ WIKITEXT_2 = DataSet(
         ),
     ),
     sources=(
-        Source(
-            files=MappingProxyType({f"{split}.txt": f"{_PYTORCH_EXAMPLES}/{split}.txt" for split in SPLITS})
-        ),
+        Source(files=MappingProxyType({f"{split}.txt": f"{_PYTORCH_EXAMPLES}/{split}.txt" for split in SPLITS})),
         Source(
             files=MappingProxyType({f"{split}.txt": f"wikitext-2/wiki.{split}.tokens" for split in SPLITS}),
             archive_url="https://wikitext.smerity.com/wikitext-2-v1.zip",

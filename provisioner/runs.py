@@ -37,6 +37,11 @@ def all_runs(runs_dir: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(runs_dir.iterdir()) if RunFolder(path).spec.is_file()]
 
 
+def going_on(runs_dir: Path) -> list[RunFolder]:
+    """The runs that are not over."""
+    return [folder for folder in all_runs(runs_dir) if not _surely_over(folder)]
+
+
 def find(runs_dir: Path, name: str | None) -> RunFolder:
     """The run called `name`: an id, the beginning or end of one, or a folder's path; the newest where None.
 
@@ -74,15 +79,22 @@ def state_of(folder: RunFolder, transport: Transport | None = None) -> RunState:
     if status is None:
         launched_s = folder.spec.stat().st_mtime
         return RunState("starting" if time.time() - launched_s < _AGENT_START_S else "lost", ())
-    if status.final:
-        return RunState(status.state, (status,))
     if transport.alive(status.agent_pid, status.agent_start_ticks):
+        # Also when the status is final: a run is over once nothing of it runs any more.
         return RunState("running", (status,))
     # The agent may have written its last status between the two looks.
-    last = folder.read_status(0) or status
-    if last.final:
-        return RunState(last.state, (last,))
-    return RunState("stopped" if folder.stop_request.exists() else "lost", (last,))
+    status = folder.read_status(0) or status
+    if status.final:
+        return RunState(status.state, (status,))
+    return RunState("stopped" if folder.stop_request.exists() else "lost", (status,))
+
+
+def _surely_over(folder: RunFolder) -> bool:
+    """Whether the run is over; a run that cannot be read is nothing that goes on."""
+    try:
+        return state_of(folder).over
+    except ResultsInvalid:
+        return True
 
 
 def stop(

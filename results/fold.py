@@ -15,20 +15,7 @@ from .text import sanitise
 # Stages that are not start-up, and the part of the split that each belongs to.
 _STAGE_PARTS = {"epoch": "between_epochs", "finish": "finish"}
 
-_FACTS = frozenset(
-    {
-        keys.SEED,
-        keys.GLOBAL_BATCH_SIZE,
-        keys.MAX_SEQUENCE_LENGTH,
-        keys.TRAIN_SAMPLES,
-        keys.EVAL_SAMPLES,
-        keys.OPT_NAME,
-        keys.OPT_BASE_LEARNING_RATE,
-        keys.OPT_WEIGHT_DECAY,
-        keys.OPT_GRADIENT_CLIP_NORM,
-        keys.PARAMETER_COUNT,
-    }
-)
+_FACTS = frozenset({keys.SEED, keys.PARAMETER_COUNT, *keys.MLPERF_HYPERPARAMETERS})
 _FACTS_KEPT = 200
 
 

@@ -33,6 +33,18 @@ OPT_BASE_LEARNING_RATE: Final = "opt_base_learning_rate"
 OPT_WEIGHT_DECAY: Final = "opt_weight_decay"
 OPT_GRADIENT_CLIP_NORM: Final = "opt_gradient_clip_norm"
 
+MLPERF_HYPERPARAMETERS: Final = (
+    GLOBAL_BATCH_SIZE,
+    MAX_SEQUENCE_LENGTH,
+    TRAIN_SAMPLES,
+    EVAL_SAMPLES,
+    OPT_NAME,
+    OPT_BASE_LEARNING_RATE,
+    OPT_WEIGHT_DECAY,
+    OPT_GRADIENT_CLIP_NORM,
+)
+"""The hyperparameters that are logged under a key of their own; all others are a `hyperparameter`."""
+
 # One line a training step, with the time of each phase.
 STEP: Final = "step"
 

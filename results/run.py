@@ -62,6 +62,8 @@ class RunSpec:
     git_revision: str
     """Commit of the source tree mlb runs from, `-dirty` appended where it has changes; empty if unknown."""
     schema_version: int = RUN_SCHEMA_VERSION
+    beside: tuple[str, ...] = ()
+    """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
 
@@ -198,7 +200,7 @@ class RunFolder:
                     ),
                 }
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ResultsInvalid(
                 f"{self.node_status(node)} is not a node status.",
                 why=f"{type(error).__name__}: {error}",
@@ -262,4 +264,4 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
             fix="Restore the file from a copy; the event logs beside it are not affected.",
         )
-    return RunSpec(**{**raw, "argv": tuple(raw["argv"])})
+    return RunSpec(**{**raw, "argv": tuple(raw["argv"]), "beside": tuple(raw.get("beside", ()))})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import unicodedata
 from collections.abc import Iterable
 
@@ -23,10 +24,17 @@ def sanitise(text: object, limit: int = LIMIT_CHARACTERS) -> str:
     surrogates are removed; runs of white space become one space; what is cut off shows as `…`.
     """
     # Cut first: the work below is then bounded whatever a log holds.
-    raw = str(text)[: 4 * limit + 256]
+    whole = str(text)
+    raw = whole[: 4 * limit + 256]
     plain = raw if raw.isascii() and raw.isprintable() else _without_controls(raw)
-    plain = _SPACES.sub(" ", plain).strip()
+    plain = _SPACES.sub(" ", plain).strip() + "…" * (len(raw) < len(whole))
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def harmless(line: str, limit: int = 10_000) -> str:
+    """A line as it is, indentation included, without what could steer a terminal; longer ones are cut."""
+    raw = line.expandtabs()[:limit]
+    return raw if raw.isprintable() and raw.isascii() else _without_controls(raw)
 
 
 def sanitise_lines(lines: Iterable[object], last: int = 20, limit: int = LIMIT_CHARACTERS) -> tuple[str, ...]:
@@ -60,6 +68,18 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def how_it_ended(exit_code: int) -> str:
+    """`exit code 1`, or `killed by SIGKILL` for a negative code."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = ", which is also how the kernel ends a process when memory runs out" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"
 
 
 def _without_controls(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +10,7 @@ from .log import LogHealth
 from .rank import RankRecord
 from .run import NodeStatus, RankFailure, RunSpec
 from .split import TOLERANCE_PERCENT, Split
-from .text import count, duration, ranges, sanitise, sanitise_lines
+from .text import count, duration, how_it_ended, ranges, sanitise, sanitise_lines
 
 GOAL_REACHED: Final = "goal reached"
 GOAL_MISSED: Final = "goal missed"
@@ -92,7 +91,10 @@ def warnings_of(
 ) -> Iterator[str]:
     """What is to be known before the numbers are used, in plain words, the gravest first."""
     if not spec.comparable:
-        yield f"{spec.division}: not comparable with other systems' results."
+        yield f"{standing_of(spec)} with other systems' results."
+    if spec.beside:
+        others = ", ".join(sanitise(run) for run in spec.beside)
+        yield f"other runs were going on on the same machine, so its times are not its own: {others}."
     yield from _about_result(status, records, nodes)
     if status != RUNNING:
         yield from _about_presence(spec, records)
@@ -102,24 +104,18 @@ def warnings_of(
     yield from _about_clocks(records, split)
 
 
+def standing_of(spec: RunSpec) -> str:
+    """`closed: comparable`, `open: not comparable`; a reduced recipe is named before its division."""
+    kind = "smoke" if spec.recipe == "smoke" else spec.division
+    return sanitise(f"{kind}: {'' if spec.comparable else 'not '}comparable")
+
+
 def is_sound(status: NodeStatus) -> bool:
     """Whether the values that are used here are of their types: the file came from a node."""
     numbers = [status.node]
     for failure in status.failures:
         numbers += [failure.rank, failure.exit_code, failure.seen_unix_ns]
     return isinstance(status.state, str) and all(type(number) is int for number in numbers)
-
-
-def how_it_ended(exit_code: int) -> str:
-    """`exit code 1`, or `killed by SIGKILL` for a negative code."""
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    hint = ", which is also how the kernel ends a process when memory runs out" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}"
 
 
 def _of_agent(node: int, failure: RankFailure, records: Sequence[RankRecord]) -> FailureCause:

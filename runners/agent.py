@@ -1,7 +1,7 @@
 """The unit that runs on a node: `python -m mlb.runners.agent RUN_FOLDER NODE -- TORCHRUN_ARGUMENTS`.
 
-It runs torchrun in its own process, sees in which order ranks die, leaves no process behind, and writes the node's
-status down; the launcher only reads that file, so a run does not need its launcher to stay.
+It runs torchrun in its own process (why: docs/decisions/0003), sees in which order ranks die, leaves no process
+behind, and writes the node's status down; the launcher only reads that file, so a run does not need its launcher.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from ..results.run import NodeStatus, RankFailure, RunFolder, write_json
 from .deaths import DeathWatch
+from .environment import describe_node
 from .failures import describe
 from .lifeline import AGENT_PID_VARIABLE, adopt_orphans, kill_descendants, start_ticks
 
@@ -25,7 +28,7 @@ class _StopRequested(Exception):
     """A signal asked this agent to end its ranks."""
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run the node's part of a run to its end; the exit code is 0 only if every rank ended well."""
     folder, node, arguments = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[4:]
     status = NodeStatus(
@@ -40,9 +43,14 @@ def main() -> int:
     adopt_orphans()
     os.environ[AGENT_PID_VARIABLE] = str(os.getpid())
     write_json(folder.node_status(node), status)
+    # Beside the run, not before it: asking a GPU's driver can take a second.
+    describing = threading.Thread(target=lambda: write_json(folder.node_environment(node), describe_node()))
+    describing.start()
     final = _supervise(folder, status, arguments)
+    describing.join()
     write_json(folder.node_status(node), final)
-    return 0 if final.state == "succeeded" else 1
+    # At once: unloading torch takes part of a second, in which the run would be over and still have a process.
+    os._exit(0 if final.state == "succeeded" else 1)
 
 
 def _supervise(folder: RunFolder, status: NodeStatus, arguments: Sequence[str]) -> NodeStatus:
@@ -121,4 +129,4 @@ def _raise_stop(number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

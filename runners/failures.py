@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-
 from ..results import keys
 from ..results.log import read_log
 from ..results.run import RankFailure, RunFolder
+from ..results.text import how_it_ended
 
 _LAST_LINES = 20
 _LAST_BYTES = 16_384
@@ -28,18 +27,6 @@ def describe(folder: RunFolder, *, rank: int, pid: int, exit_code: int, seen_uni
         message=message,
         last_lines=_last_lines(folder, rank),
     )
-
-
-def how_it_ended(exit_code: int) -> str:
-    """`killed by SIGKILL (…)` or `exited with code 1`."""
-    if exit_code >= 0:
-        return f"exited with code {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    hint = " (by hand, or by the kernel for want of memory)" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}"
 
 
 def _failure_event(folder: RunFolder, rank: int) -> tuple[str, bool] | None:

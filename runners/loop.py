@@ -14,7 +14,7 @@ from ..aggregation.base import Aggregation
 from ..results import keys
 from ..results.run import RunSpec
 from ..results.writer import EventLog
-from ..tasks.base import Evaluation, Task
+from ..tasks.base import Batch, Evaluation, Task
 from .clock import Mark, clock_for
 from .loss import LossReader
 from .stopwatch import Step, Stopwatch
@@ -76,29 +76,39 @@ class TrainingLoop:
         batches = self._task.batches(epoch)
         start: Mark | None = None
         while self._steps != self._spec.max_steps:
-            step = self._watch.begin(epoch, self._steps, start=start)
-            batch = next(batches, None)
-            if batch is None:
-                self._watch.abandon()
+            start = self.step(epoch, batches, start)
+            if start is None:
                 break
-            self._watch.lap("input")
-            batch = self._task.to_device(batch)
-            self._watch.lap("host_to_device")
-            objective, loss = self._task.forward(batch)
-            self._watch.lap("forward")
-            objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-            self._watch.lap("backward")
-            step.bytes_reduced = self._aggregation.reduce()
-            self._watch.lap("communication")
-            self._task.optimise()
-            self._watch.lap("optimiser")
-            step.samples, step.tokens = batch.samples, batch.tokens
-            step.warmup = self._steps < WARMUP_STEPS
-            step.loss = self._losses.capture(loss)
-            start = self._watch.end()
-            self._steps += 1
             self._write_steps(self._watch.finished())
         self._write_steps(self._watch.finished(wait=True))
+
+    def step(self, epoch: int, batches: Iterator[Batch], start: Mark | None = None) -> Mark | None:
+        """One training step, timed from the mark `start` (None: from now).
+
+        Returns:
+            Its last mark, where the next step starts; None if there was no batch left.
+        """
+        step = self._watch.begin(epoch, self._steps, start=start)
+        batch = next(batches, None)
+        if batch is None:
+            self._watch.abandon()
+            return None
+        self._watch.lap("input")
+        batch = self._task.to_device(batch)
+        self._watch.lap("host_to_device")
+        objective, loss = self._task.forward(batch)
+        self._watch.lap("forward")
+        objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self._watch.lap("backward")
+        step.bytes_reduced = self._aggregation.reduce()
+        self._watch.lap("communication")
+        self._task.optimise()
+        self._watch.lap("optimiser")
+        step.samples, step.tokens = batch.samples, batch.tokens
+        step.warmup = self._steps < WARMUP_STEPS
+        step.loss = self._losses.capture(loss)
+        self._steps += 1
+        return self._watch.end()
 
     def _write_steps(self, steps: list[Step]) -> None:
         for step in steps:

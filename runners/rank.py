@@ -18,17 +18,6 @@ from ..tasks.base import Setup, Task
 from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
 
-_MLPERF_KEYS = (
-    keys.GLOBAL_BATCH_SIZE,
-    keys.MAX_SEQUENCE_LENGTH,
-    keys.TRAIN_SAMPLES,
-    keys.EVAL_SAMPLES,
-    keys.OPT_NAME,
-    keys.OPT_BASE_LEARNING_RATE,
-    keys.OPT_WEIGHT_DECAY,
-    keys.OPT_GRADIENT_CLIP_NORM,
-)
-
 
 def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     """Do everything this rank has to do.
@@ -80,7 +69,7 @@ def _log_facts(log: EventLog, spec: RunSpec, task: Task) -> None:
     if spec.best_possible is not None:
         log.event(keys.BEST_POSSIBLE, value=spec.best_possible, metric=spec.metric)
     for name, value in task.hyperparameters().items():
-        if name in _MLPERF_KEYS:
+        if name in keys.MLPERF_HYPERPARAMETERS:
             log.event(name, value=value)
         else:
             log.event(keys.HYPERPARAMETER, name=name, value=value)

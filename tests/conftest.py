@@ -60,7 +60,13 @@ def run_ranks(tmp_path: Path) -> Callable[..., Path]:
     def run(script: Path, world: int, *arguments: str) -> Path:
         out = tmp_path / f"ranks-{world}"
         out.mkdir()
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={world}"]
+        torchrun = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--local-addr=127.0.0.1",
+            f"--nproc-per-node={world}",
+        ]
         environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-P", *torchrun, str(script), str(out), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)

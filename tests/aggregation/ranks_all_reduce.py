@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
-
 from mlb.aggregation.all_reduce import BlockingAllReduce
+from torch import nn
 
 out = Path(sys.argv[1])
 dist.init_process_group("gloo")

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from mlb.aggregation.all_reduce import BlockingAllReduce
+from torch import nn
 
 
 def model() -> nn.Sequential:

@@ -104,9 +104,7 @@ def test_a_server_whose_file_became_shorter_is_found_out(server: Any, into: Path
     ],
     ids=["altered", "longer", "longer, unannounced", "captive portal"],
 )
-def test_wrong_bytes_never_get_to_the_file(
-    server: Any, into: Path, body: bytes, how: dict[str, Any], why: str
-) -> None:
+def test_wrong_bytes_never_get_to_the_file(server: Any, into: Path, body: bytes, how: dict[str, Any], why: str) -> None:
     into.write_bytes(b"the old file")
     with pytest.raises(DataCorrupt, match=why):
         get(server.serve("/f", body, **how), into)

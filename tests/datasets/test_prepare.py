@@ -21,9 +21,7 @@ from mlb.errors import DataCorrupt, DataMissing, DiskFull, PreflightError, Usage
 def small(cache: Path, **options: Any) -> Prepared:
     """A generated data set of a few thousand tokens."""
     tokens = {"train_tokens": 3000, "valid_tokens": 200, "test_tokens": 100}
-    return prepare(
-        "synthetic", **{"vocabulary": 100, "data_dir": None, "cache_dir": cache, **tokens, **options}
-    )
+    return prepare("synthetic", **{"vocabulary": 100, "data_dir": None, "cache_dir": cache, **tokens, **options})
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -55,16 +53,12 @@ def test_wikitext_with_a_small_vocabulary(real_data: Path, cache: Path) -> None:
     assert words[:3] == ["the", ",", "."]
     assert {"<unk>", "<eos>"} <= set(words)
     # The cache alone is enough from now on.
-    later = prepare(
-        "wikitext-2", vocabulary=2000, data_dir=None, cache_dir=cache, valid_tokens=1000, offline=True
-    )
+    later = prepare("wikitext-2", vocabulary=2000, data_dir=None, cache_dir=cache, valid_tokens=1000, offline=True)
     assert later.origin == "cache"
     assert later.path == made.path
 
 
-def test_an_altered_wikitext_is_refused_although_it_was_prepared(
-    real_data: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_an_altered_wikitext_is_refused_although_it_was_prepared(real_data: Path, cache: Path, tmp_path: Path) -> None:
     prepare("wikitext-2", vocabulary=None, data_dir=real_data, cache_dir=cache)
     shutil.copytree(real_data / "wikitext-2", tmp_path / "wikitext-2", copy_function=shutil.copyfile)
     (tmp_path / "wikitext-2").chmod(0o700)
@@ -128,9 +122,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path, name: str, damage: str) -
         path.unlink()
     else:
         path.write_bytes(whole[name][:-3] if damage == "cut" else b"x" + whole[name][1:])
-    assert [
-        folder.prepared for folder in status("synthetic", data_dir=None, cache_dir=tmp_path).prepared
-    ] == [None]
+    assert [folder.prepared for folder in status("synthetic", data_dir=None, cache_dir=tmp_path).prepared] == [None]
     assert small(tmp_path) == made
     assert files(made.path) == whole
     assert sorted(path.name for path in made.path.parent.iterdir()) == [".lock", made.path.name]
@@ -162,14 +154,10 @@ print(made.path, made.fingerprint)
 """
 
 
-def test_processes_that_prepare_at_once_all_succeed(
-    tmp_path: Path, child_environment: dict[str, str]
-) -> None:
+def test_processes_that_prepare_at_once_all_succeed(tmp_path: Path, child_environment: dict[str, str]) -> None:
     argv = [sys.executable, "-c", SEVERAL, str(tmp_path)]
     pipe = subprocess.PIPE
-    children = [
-        subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, env=child_environment) for _ in range(3)
-    ]
+    children = [subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, env=child_environment) for _ in range(3)]
     for child in children:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -231,9 +219,7 @@ def test_a_cache_that_is_a_file_is_named(tmp_path: Path) -> None:
         ("synthetic", {"seed": -1}, "-1 cannot be a seed"),
     ],
 )
-def test_wrong_arguments_are_refused(
-    tmp_path: Path, dataset: str, options: dict[str, Any], message: str
-) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path, dataset: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         prepare(dataset, **{"vocabulary": None, "data_dir": None, "cache_dir": tmp_path, **options})
     assert list(tmp_path.iterdir()) == []

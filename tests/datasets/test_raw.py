@@ -164,9 +164,7 @@ def test_offline_does_not_ask_anybody(tiny: Any, tmp_path: Path) -> None:
         (".", {"test": "wiki.test.txt"}),
     ],
 )
-def test_a_users_folder_may_have_either_layout(
-    tiny: Any, tmp_path: Path, inside: str, renamed: dict[str, str]
-) -> None:
+def test_a_users_folder_may_have_either_layout(tiny: Any, tmp_path: Path, inside: str, renamed: dict[str, str]) -> None:
     folder = tiny.write(tmp_path / inside, **renamed)
     raw = from_user(tiny.dataset, tmp_path)
     assert raw is not None

@@ -60,9 +60,7 @@ def test_the_closed_form_is_the_entropy_rate(words: int, classes: int, ratio: fl
     assert source.unigram_perplexity == pytest.approx(math.exp(unigram), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("vocabulary", "best", "unigram"), [(None, 60.9, 974.2), (2000, 32.6, 261.0), (64, 9.6, 38.6)]
-)
+@pytest.mark.parametrize(("vocabulary", "best", "unigram"), [(None, 60.9, 974.2), (2000, 32.6, 261.0), (64, 9.6, 38.6)])
 def test_what_the_documents_say(vocabulary: int | None, best: float, unigram: float) -> None:
     source = text_for(vocabulary)
     assert round(source.best_perplexity, 1) == best
@@ -104,9 +102,7 @@ def test_a_perfect_model_reaches_the_closed_form_and_a_unigram_does_not(source: 
         (2000, "train", 43, "7ead2e92091e6c0a70f944837abd8d58aefb5cd1ca7f047b005b2bd1d98344b7"),
     ],
 )
-def test_the_text_is_the_same_on_every_machine(
-    vocabulary: int | None, split: str, seed: int, sha256: str
-) -> None:
+def test_the_text_is_the_same_on_every_machine(vocabulary: int | None, split: str, seed: int, sha256: str) -> None:
     """If the text is changed on purpose, results on it are no longer comparable: SCHEMA_VERSION must grow."""
     ids = generate(text_for(vocabulary), split, 10_000, seed)
     assert hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest() == sha256

@@ -46,9 +46,7 @@ def test_all_words_are_numbered_as_they_appear(texts: dict[str, list[list[str]]]
 
 @settings(deadline=None, max_examples=100)
 @given(TEXTS, st.integers(3, 9))
-def test_a_small_vocabulary_keeps_the_most_frequent_words(
-    texts: dict[str, list[list[str]]], vocabulary: int
-) -> None:
+def test_a_small_vocabulary_keeps_the_most_frequent_words(texts: dict[str, list[list[str]]], vocabulary: int) -> None:
     found = corpus(texts, vocabulary)
     counts = Counter(expected(texts["train"]))
     special = {"<unk>", "<eos>"}

@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
+from mlb.models.awd_lstm import AWDLSTM, AWDLSTMConfig, detached, locked_dropout
 from torch import Tensor
 from torch.nn import functional as F
-
-from mlb.models.awd_lstm import AWDLSTM, AWDLSTMConfig, detached, locked_dropout
 
 SMALL = AWDLSTMConfig(vocabulary=11, embedding=5, hidden=7, layers=3)
 

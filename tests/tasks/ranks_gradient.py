@@ -5,10 +5,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch.nn import functional as F
-
 from mlb.aggregation.all_reduce import BlockingAllReduce
 from mlb.models.awd_lstm import AWDLSTM, AWDLSTMConfig
+from torch.nn import functional as F
 
 out, columns, length = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 dist.init_process_group("gloo")

@@ -1,0 +1,156 @@
+"""Commands that start no run: what they print, where, and how they end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlb import __version__
+from support import Mlb
+
+
+def test_version_and_help(mlb: Mlb) -> None:
+    assert mlb("--version").stdout.strip() == f"mlb {__version__}"
+    for arguments in (["--help"], ["bench", "--help"], ["bench", "task3a", "--help"], ["data", "--help"]):
+        done = mlb(*arguments)
+        assert done.returncode == 0
+        assert done.stdout.startswith("Usage: mlb")
+
+
+def test_help_and_cheap_commands_load_nothing_heavy(mlb: Mlb) -> None:
+    heavy = {"torch", "numpy", "boto3", "google", "fabric", "paramiko", "python_terraform", "rich", "jinja2"}
+    for arguments in (["--help"], ["bench", "list", "--json"]):
+        code = (
+            "import sys; sys.argv = ['mlb', *sys.argv[1:]]\n"
+            "from mlb.cli.edge import run\ncode = run()\n"
+            "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)\nsys.exit(code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, *arguments], env=mlb.env, capture_output=True, text=True, check=True
+        )
+        assert not heavy & set(done.stderr.split()), arguments
+
+
+def test_the_catalogue(mlb: Mlb) -> None:
+    assert "task3a" in mlb("bench", "list").stdout
+    (task,) = mlb.json("bench", "list")["tasks"]
+    assert task["name"] == "task3a"
+    assert set(task["goals"]) == {"full", "light", "smoke"}
+    assert task["goals"]["light"]["targets"]["wikitext-2"] == 90.0
+    assert task["goals"]["smoke"]["comparable"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task3a'?"]),
+        (["bench", "attatch"], 2, ["no task 'attatch'"]),
+        (["bench", "task3a", "--goal", "smok"], 2, ["no goal 'smok'", "Did you mean 'smoke'?", "full, light, smoke"]),
+        (["bench", "task3a", "--goal", "full"], 2, ["cannot be run", "dynamic evaluation", "light, smoke"]),
+        (["bench", "task3a", "--ranks", "0"], 2, ["--ranks", "a whole number from 1"]),
+        (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
+        (["bench", "task3a", "--backend", "mpi"], 2, ["one of gloo, nccl"]),
+        (["bench", "task3a", "--steps", "0"], 2, ["--steps"]),
+        (["bench", "attach"], 2, ["There is no run yet"]),
+        (["report", "nosuch"], 2, ["no run 'nosuch'"]),
+        (["frobnicate"], 2, ["frobnicate"]),
+    ],
+)
+def test_a_mistake_is_one_clear_message(mlb: Mlb, arguments: list[str], code: int, words: list[str]) -> None:
+    done = mlb(*arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (mlb.home / "runs").exists(), "a mistake must leave nothing behind"
+
+
+def test_real_data_that_is_nowhere(mlb: Mlb) -> None:
+    """Offline, with a folder that is not there: one message, how to get the data, and the way without it."""
+    done = mlb("bench", "task3a", "--data-dir", "/nonexistent", "--goal", "smoke")
+    assert done.returncode == 3
+    assert done.stderr.count("error:") == 1
+    for word in ("/nonexistent", "train.txt", "10,797,148", "9e9fa1ad", "--data synthetic"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert mlb("data", "prepare", "task3a", "--data", "synthetic").returncode == 0
+
+
+@pytest.mark.parametrize("spoil", ["cut", "altered"])
+def test_a_data_file_cut_short_or_altered(mlb: Mlb, real_data: Path, tmp_path: Path, spoil: str) -> None:
+    folder = tmp_path / "data" / "wikitext-2"
+    folder.mkdir(parents=True)
+    for name in ("train.txt", "valid.txt", "test.txt"):
+        content = (real_data / "wikitext-2" / name).read_bytes()
+        if name == "valid.txt":
+            content = content[:-100] if spoil == "cut" else content[:-1] + b"x"
+        (folder / name).write_bytes(content)
+    done = mlb("bench", "task3a", "--data-dir", str(tmp_path / "data"), "--goal", "smoke")
+    assert done.returncode == 3
+    assert str(folder / "valid.txt") in done.stderr
+    assert (folder / "valid.txt").exists(), "a user's file is never touched"
+
+
+def test_errors_as_json(mlb: Mlb) -> None:
+    done = mlb("bench", "task3b", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == error["exit_code"] == 2
+    assert "task3a" in error["fix"]
+
+
+def test_debug_shows_the_traceback(mlb: Mlb) -> None:
+    assert "Traceback" in mlb("bench", "task3b", "--debug").stderr
+    assert "Traceback" in mlb("bench", "task3b", MLB_DEBUG="1").stderr
+
+
+def test_an_internal_error_keeps_its_traceback_in_a_file(mlb: Mlb) -> None:
+    code = "import sys, mlb.cli.app as a, mlb.cli.edge as e; a.app = lambda **_: 1 / 0; sys.exit(e.run())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env=mlb.env | {"TMPDIR": str(mlb.cwd)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" not in done.stderr
+    (kept,) = mlb.cwd.glob("mlb-error-*.txt")
+    assert "Traceback" in kept.read_text()
+
+
+def test_a_folder_that_is_no_run(mlb: Mlb, tmp_path: Path) -> None:
+    (mlb.home / "runs" / "strange").mkdir(parents=True)
+    done = mlb("report", "strange")
+    assert done.returncode == 12
+    assert "not a run folder" in done.stderr
+    (tmp_path / "other").mkdir()
+    assert mlb("report", str(tmp_path / "other")).returncode == 12
+    (mlb.home / "runs" / "strange" / "run.json").write_text('{"schema_version": 99}')
+    assert mlb("report", "strange").returncode == 12
+    listed = mlb("runs")
+    assert listed.returncode == 0
+    assert "unreadable" in listed.stdout
+
+
+def test_a_plan_is_printed_and_not_started(mlb: Mlb) -> None:
+    plan = mlb.json("bench", "task3a", "--goal", "smoke", "--data", "synthetic", "--dry-run")["plan"]
+    (node,) = plan["nodes"]
+    assert "mlb.runners.agent" in node["argv"]
+    assert "--nproc-per-node=2" in node["argv"]
+    assert node["env"]["GLOO_SOCKET_IFNAME"] == "lo"
+    assert not (mlb.home / "runs").exists()
+
+
+def test_config_says_where_each_value_comes_from(mlb: Mlb) -> None:
+    (mlb.cwd / "mlb.toml").write_text('goal = "smoke"\n')
+    settings = mlb.json("config")["settings"]
+    assert settings["goal"] == {"value": "smoke", "origin": "mlb.toml"}
+    assert settings["data"]["origin"] == "default"
+
+
+def test_no_runs_yet(mlb: Mlb) -> None:
+    assert mlb.json("runs")["runs"] == []
+    assert "no run yet" in mlb("runs").stderr

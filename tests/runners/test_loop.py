@@ -1,0 +1,128 @@
+"""The loop's decisions, on a task whose quality is scripted; the log it writes is the real one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mlb.results.log import read_log
+from mlb.results.run import RunSpec
+from mlb.results.writer import EventLog
+from mlb.runners.loop import TrainingLoop, parameter_digest
+from mlb.tasks.base import Batch, Evaluation
+from torch import Tensor, nn
+
+SPEC = RunSpec(
+    run_id="r", task="t", goal="g", recipe="smoke", division="open", comparable=False, metric="m", target=10.0,
+    target_is_upper_bound=True, max_epochs=4, max_steps=None, seed=1, dataset="d", data_path="", data_origin="",
+    best_possible=None, ranks=1, backend="gloo", threads_per_rank=1, fleet="local", created_unix_ns=0, argv=(),
+    mlb_version="", git_revision="",
+)  # fmt: skip
+
+
+class ScriptedTask:
+    """Two steps an epoch; validation gives the scripted qualities one after the other."""
+
+    metric = "perplexity"
+
+    def __init__(self, qualities: list[float], losses: float = 1.0) -> None:
+        self.model: nn.Module = nn.Linear(1, 1)
+        self.qualities, self.loss, self.adapted = qualities, losses, 0
+
+    def hyperparameters(self) -> Mapping[str, object]:
+        return {}
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        for _ in range(2):
+            yield Batch(3, 30, (torch.ones(1, 1),))
+
+    def to_device(self, batch: Batch) -> Batch:
+        return batch
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.model(batch.tensors[0]).sum(), torch.tensor(self.loss)
+
+    def optimise(self) -> None:
+        return None
+
+    def evaluate(self, split: str) -> Evaluation:
+        return Evaluation(self.qualities.pop(0) if split == "validation" else 99.0, 7)
+
+    def end_epoch(self, quality: float) -> str | None:
+        self.adapted += 1
+        return "asgd" if quality == 42.0 else None
+
+
+class NoAggregation:
+    name = "none"
+
+    def __init__(self, model: nn.Module, world_size: int) -> None:
+        return None
+
+    def reduce(self) -> int:
+        return 0
+
+
+def train(path: Path, task: ScriptedTask, spec: RunSpec = SPEC) -> tuple[str, list[tuple[str, Mapping[str, object]]]]:
+    log = EventLog(path, rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
+    try:
+        reason = TrainingLoop(spec, task, NoAggregation(task.model, 1), log, torch.device("cpu")).run()
+    finally:
+        log.close()
+    return reason, [(event.key, event.fields) for event in read_log(path).events]
+
+
+@pytest.mark.parametrize(
+    ("qualities", "bound", "reason", "epochs"),
+    [
+        ([30.0, 10.0], None, "goal", 2),
+        ([30.0, 42.0, 30.0, 11.0], None, "epochs", 4),
+        ([float("nan"), float("nan"), float("nan"), float("nan")], None, "epochs", 4),
+        ([30.0, 30.0], 3, "steps", 2),
+    ],
+)
+def test_why_a_run_ends(tmp_path: Path, qualities: list[float], bound: int | None, reason: str, epochs: int) -> None:
+    task = ScriptedTask(qualities)
+    ended, events = train(tmp_path / "log", task, replace(SPEC, max_steps=bound))
+    assert ended == reason
+    (stop,) = [fields for key, fields in events if key == "run_stop"]
+    assert stop["reason"] == reason
+    assert stop["status"] == ("success" if reason == "goal" else "aborted")
+    assert len([1 for key, _ in events if key == "epoch_start"]) == epochs
+    tests = [fields for key, fields in events if key == "eval_accuracy" and fields["split"] == "test"]
+    assert len(tests) == (0 if bound else 1), "the test split is evaluated once, at the end"
+    steps = [fields["step"] for key, fields in events if key == "step"]
+    assert steps == list(range(bound or 2 * epochs))
+
+
+def test_an_optimiser_switch_is_logged(tmp_path: Path) -> None:
+    _, events = train(tmp_path / "log", ScriptedTask([42.0, 1.0]))
+    assert [fields["value"] for key, fields in events if key == "optimiser_switch"] == ["asgd"]
+
+
+def test_a_goal_that_must_be_risen_to(tmp_path: Path) -> None:
+    reason, _ = train(tmp_path / "log", ScriptedTask([9.0, 10.0]), replace(SPEC, target_is_upper_bound=False))
+    assert reason == "goal"
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_its_step(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="the loss became nan in step 0 of epoch 1"):
+        train(tmp_path / "log", ScriptedTask([], losses=float("nan")))
+    events = read_log(tmp_path / "log").events
+    assert [event.fields["loss"] for event in events if event.key == "step"] == ["nan"]
+
+
+def test_warm_up_is_marked_not_hidden(tmp_path: Path) -> None:
+    _, events = train(tmp_path / "log", ScriptedTask([30.0, 10.0]))
+    assert [fields["warmup"] for key, fields in events if key == "step"] == [True, True, True, False]
+
+
+def test_digests_tell_weights_apart_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    one, two = nn.Linear(3, 3), nn.Linear(3, 3)
+    two.load_state_dict(one.state_dict())
+    assert parameter_digest(one) == parameter_digest(two)
+    with torch.no_grad():
+        two.bias[2] = torch.nextafter(two.bias[2], torch.tensor(9.0))
+    assert parameter_digest(one) != parameter_digest(two)
