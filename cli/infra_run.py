@@ -7,17 +7,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
 from ..errors import UsageError
 from ..infra import by_tag, commands
+from ..infra.by_tag import refuse_if_not_built
 from ..infra.quote import Quote
 from ..infra.readiness import Check
 from ..infra.spec import parse_duration
-from ..infra.stack import Limits, Watcher
 from ..infra.terraform import Event, Plan
+from ..infra.watcher import Limits, Watcher
 from . import infra_view as view
 from .console import ask_allowed, note, show_json, show_table, show_text
 
@@ -44,6 +45,7 @@ def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
 def plan(given: Mapping[str, Any], as_json: bool) -> None:
     """What `apply` would do."""
     asked = commands.request(given)
+    refuse_if_not_built(asked.blueprint.spec.cloud)
     made = commands.plan(asked, Limits(), _watcher(as_json, yes=True))
     if as_json:
         changes = [{"action": action, "resource": address} for action, address in made.changes]
@@ -54,8 +56,11 @@ def plan(given: Mapping[str, Any], as_json: bool) -> None:
 
 def apply(given: Mapping[str, Any], limit: Limits, *, yes: bool, as_json: bool) -> None:
     """Rent or change, and show the fleet."""
-    _refuse_without_answer(yes)
     asked = commands.request(given)
+    refuse_if_not_built(asked.blueprint.spec.cloud)
+    _refuse_without_answer(yes)
+    if asked.blueprint.spec.cloud == "aws":
+        _tell(view.UNTRIED_AWS)
     with _stoppable():
         outcome = commands.apply(asked, limit, _watcher(as_json, yes=yes))
     if as_json:
@@ -116,25 +121,40 @@ def collect(cloud: str, region: str, *, everywhere: bool, yes: bool, as_json: bo
 
 def _watcher(as_json: bool, *, yes: bool) -> Watcher:
     def confirm(quote: Quote, plan: Plan) -> bool:
-        note(view.quote_text(quote))
-        note(view.plan_text(plan))
+        _tell(view.quote_text(quote))
+        _tell(view.plan_text(plan))
         return yes or _ask("Rent this?")
 
     def event(event: Event) -> None:
         if event.get("type") in _SHOWN:
-            note(f"  {event['@message']}")
+            _tell(f"  {event['@message']}")
 
     def check(check: Check) -> None:
-        note(f"  {check.node}: {'; '.join(check.problems) or f'ready after {check.seconds:.1f} s'}")
+        _tell(f"  {check.node}: {'; '.join(check.problems) or f'ready after {check.seconds:.1f} s'}")
 
     quiet = as_json and not sys.stderr.isatty()
-    return Watcher(confirm=confirm) if quiet else Watcher(note, event, check, confirm)
+    warn = _warn
+    return Watcher(confirm=confirm, warn=warn) if quiet else Watcher(_tell, event, check, confirm, warn)
+
+
+def _warn(text: str) -> None:
+    _tell(f"  ! {text}")
+
+
+def _tell(text: str) -> None:
+    """A line on stderr, which may be gone: a closed terminal or pipe must cut short nothing that costs money."""
+    with suppress(OSError, SystemExit):  # rich leaves the program when a pipe is closed
+        note(text)
 
 
 def _ask(question: str) -> bool:
+    """Whether the answer is yes; ctrl-C and an end of input are no."""
     import typer
 
-    return typer.confirm(question, err=True)
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
 
 
 def _refuse_without_answer(yes: bool) -> None:

@@ -11,12 +11,18 @@ from ..infra.fleet import Fleet
 from ..infra.quote import WEEKEND_H, Offer, Quote, dollars
 from ..infra.terraform import Plan
 
+UNTRIED_AWS = (
+    "This version of mlb has been tested against a stand-in for AWS only, never on a real account.\n"
+    "It rents machines that cost money; look at the account's console before and after."
+)
+
 
 def quote_text(quote: Quote) -> str:
     """The quote as a user reads it before saying yes."""
     spec, chosen = quote.spec, quote.chosen
     if chosen is None:
-        return f"{spec.nodes} {spec.cloud} nodes: nothing is rented, nothing is billed."
+        free = f"{spec.nodes} {spec.cloud} nodes: nothing is rented, nothing is billed."
+        return "\n".join([free, *(f"  ! {warning}" for warning in quote.warnings)])
     ttl, weekend = _money(quote.for_ttl, chosen.bound), _money(quote.for_weekend, chosen.bound)
     lines = [
         f"{spec.nodes} x {_machine(chosen)} in {chosen.region}{' (spot)' if spec.spot else ''}",

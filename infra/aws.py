@@ -152,7 +152,6 @@ class Aws:
                 raise NodeNotReady(
                     f"{node.name} ({node.id}) has not shown its host key on its console.",
                     why="Without it there is no safe first connection.",
-                    fix="`mlb infra apply` asks again; `mlb infra destroy` ends the fleet.",
                 )
 
     def _console(self, instance: str) -> str:

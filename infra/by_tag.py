@@ -9,13 +9,24 @@ from ..errors import PreflightError, TeardownIncomplete, UsageError
 from .blueprint import Blueprint
 from .cloud import Cloud, Leftover, TaggedFleet
 from .folder import FleetFolder
-from .spec import FleetSpec
-from .stack import Watcher
+from .spec import NOT_BUILT, FleetSpec
 from .teardown import Teardown
+from .watcher import Watcher
+
+
+def refuse_if_not_built(cloud: str) -> None:
+    """Raises UsageError for a place that can be quoted but not rented from yet."""
+    if cloud in NOT_BUILT:
+        raise UsageError(
+            f"`mlb infra` cannot rent from {cloud} yet.",
+            why=NOT_BUILT[cloud],
+            fix="Use --cloud aws or --cloud docker.",
+        )
 
 
 def cloud_for(spec: FleetSpec) -> Cloud:
     """The place of a spec; its library is imported here and nowhere earlier."""
+    refuse_if_not_built(spec.cloud)
     if spec.cloud == "docker":
         from .docker import Docker
 
@@ -24,7 +35,7 @@ def cloud_for(spec: FleetSpec) -> Cloud:
         from .aws import Aws
 
         return Aws(spec.region)
-    raise UsageError(f"`mlb infra` cannot rent from {spec.cloud} yet.", fix="Use --cloud aws or --cloud docker.")
+    raise AssertionError(spec.cloud)
 
 
 def places(cloud: str, region: str, *, everywhere: bool) -> list[tuple[str, Cloud]]:

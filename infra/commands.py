@@ -17,7 +17,7 @@ from . import fleet as fleets
 from . import ssh
 from .address import my_cidr
 from .blueprint import Blueprint
-from .by_tag import cloud_for, destroy_by_tag
+from .by_tag import cloud_for, destroy_by_tag, refuse_if_not_built
 from .catalogue import load as load_catalogue
 from .catalogue import utc_today
 from .fleet import Fleet
@@ -25,9 +25,10 @@ from .folder import FleetFolder, state_home, write_private
 from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
 from .render import render
 from .spec import FleetSpec, did_you_mean
-from .stack import Limits, Outcome, Stack, Watcher
+from .stack import Outcome, Stack
 from .teardown import Teardown
 from .terraform import Plan
+from .watcher import Limits, Watcher
 
 # What a fleet that exists may still be asked to change; everything else would make it another fleet.
 CHANGEABLE = frozenset({"nodes", "allow_cidr", "allow_world", "max_price", "unknown_price_ok"})
@@ -101,11 +102,13 @@ def dry_run(asked: Request) -> dict[str, str]:
 
 def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
     """What `apply` would do, asked of the account itself."""
+    refuse_if_not_built(asked.blueprint.spec.cloud)
     return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
 
 
 def apply(asked: Request, limits: Limits, watcher: Watcher) -> Outcome:
     """Make the fleet as it was asked for; see `Stack.apply` for what it raises."""
+    refuse_if_not_built(asked.blueprint.spec.cloud)
     refuse_if_unknown(asked.quote)
     refuse_if_over(asked.quote)
     _refuse_if_ending(asked)

@@ -159,8 +159,10 @@ class FleetLock:
         return holder if isinstance(holder, dict) else {}
 
     def _write(self, holder: Mapping[str, Any]) -> None:
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, json.dumps(holder).encode(), 0)
+        # Who holds it is for messages; a full disk must not keep anyone from destroying a fleet.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, json.dumps(holder).encode(), 0)
 
 
 def _is_orphaned(holder: Mapping[str, Any]) -> bool:

@@ -99,7 +99,6 @@ def refuse_if_any_failed(checks: Sequence[Check]) -> None:
         raise NodeNotReady(
             f"{len(bad)} of {len(checks)} nodes are not ready: {', '.join(c.node for c in bad)}.",
             why="\n".join(lines),
-            fix="The fleet is kept and is billed: `mlb infra apply` checks it again, `mlb infra destroy` ends it.",
         )
 
 

@@ -16,6 +16,11 @@ from .places import REGIONS, default_region, region_of_zone
 Cloud = Literal["aws", "gcp", "docker", "ssh"]
 CLOUDS: tuple[Cloud, ...] = get_args(Cloud)
 
+NOT_BUILT: Mapping[str, str] = {
+    "gcp": "Renting on gcp is not built yet: only `quote` and `apply --dry-run` work there.",
+    "ssh": "Fleets of ssh hosts are not built yet.",
+}
+
 DEFAULT_TTL_S = 4 * 3600
 MIN_TTL_S = 10 * 60
 MAX_TTL_S = 30 * 24 * 3600

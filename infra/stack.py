@@ -9,51 +9,33 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from ..errors import CapacityError, Interrupted, MlbError, PreflightError, ProvisionFailed
+from ..errors import (
+    CapacityError,
+    DiskFull,
+    Interrupted,
+    Locked,
+    MlbError,
+    NodeNotReady,
+    PreflightError,
+    ProvisionFailed,
+)
 from . import fleet as fleets
 from . import readiness, ssh
 from .blueprint import Blueprint
-from .cloud import Cloud
+from .cloud import Cloud, Place
 from .engine import Engine, find_engine
-from .failures import kind_of
+from .failures import goes_on, kind_of, no_capacity, provision_failed, short
 from .fleet import Attempt, Fleet, Node
 from .folder import FleetFolder, FleetLock, write_private
 from .quote import Quote
-from .readiness import Check
 from .render import render
 from .teardown import Teardown
-from .terraform import Event, Plan, Terraform, TerraformFailed
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long each step may take, in seconds."""
-
-    apply_s: float = 900.0
-    destroy_s: float = 900.0
-    ready_s: float = 900.0
-    lock_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """What the outside is told, and asked.
-
-    Attributes:
-        say: one line about the step that begins.
-        event: Terraform's own events.
-        check: a node's check, as it comes in.
-        confirm: the quote and the plan; False ends it with nothing created.
-    """
-
-    say: Callable[[str], None] = lambda _: None
-    event: Callable[[Event], None] = lambda _: None
-    check: Callable[[Check], None] = lambda _: None
-    confirm: Callable[[Quote, Plan], bool] = lambda _quote, _plan: True
+from .terraform import Plan, Terraform, TerraformFailed
+from .watcher import Limits, Watcher
 
 
 @dataclass(frozen=True)
@@ -83,9 +65,14 @@ class Stack:
         """
         with self._locked("apply"):
             known = fleets.load(self.folder)
+            if known and known.blueprint.fleet_id != wanted.fleet_id:
+                raise Locked(
+                    f"Another command made the fleet {self.folder.name} in the meantime.",
+                    fix="Run this one again: it goes on from what there is.",
+                )
             self.watcher.say("Looking at the account, its quotas and its zones")
             adding = wanted.spec.nodes - (len(known.nodes) if known else 0)
-            place = self.cloud.preflight(wanted, adding)
+            place = self._preflight(wanted, adding)
             self.engine = self.engine or find_engine()
             self.folder.create()
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
@@ -104,7 +91,7 @@ class Stack:
         """What `apply` would do in the first zone; writes nothing but the module."""
         with self._locked("plan"):
             known = fleets.load(self.folder)
-            place = self.cloud.preflight(wanted, wanted.spec.nodes)
+            place = self._preflight(wanted, wanted.spec.nodes)
             self.engine = self.engine or find_engine()
             self.folder.create()
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
@@ -122,7 +109,8 @@ class Stack:
                 raise PreflightError(
                     f"There is no fleet {self.folder.name} on this machine.", fix="`mlb infra ls` lists them."
                 )
-            known.changed(status="destroying").save(self.folder)
+            with suppress(DiskFull):  # a full disk must not keep a fleet alive
+                known.changed(status="destroying").save(self.folder)
             done = self._teardown(known)
             self.folder.remove()
             return done
@@ -138,17 +126,25 @@ class Stack:
             except TerraformFailed as error:
                 self.watcher.say(f"{zone or 'Docker'} cannot serve the fleet; removing what was begun")
                 self._teardown(here)
-                attempts.append(Attempt(zone, _short(error), round(time.monotonic() - begun, 1)))
+                attempts.append(Attempt(zone, short(error), round(time.monotonic() - begun, 1)))
                 if kind_of(error.problems, timed_out=error.timed_out) != "capacity":
                     self.folder.remove()
-                    raise _provision_failed(error) from None
+                    raise provision_failed(error) from None
             except (KeyboardInterrupt, Interrupted):
                 self.watcher.say("Stopped; removing what was begun")
                 self._teardown(here)
                 self.folder.remove()
                 raise Interrupted("Stopped. Nothing of the fleet is left.") from None
+            except NodeNotReady:
+                raise
+            except Exception:
+                # Whatever it is, machines may have been asked for.
+                self.watcher.say("That failed; removing what was begun")
+                self._teardown(here)
+                self.folder.remove()
+                raise
         self.folder.remove()
-        raise _no_capacity(attempts)
+        raise no_capacity(attempts)
 
     def _change(self, fleet: Fleet, known: Fleet, quote: Quote) -> Outcome:
         """Change a fleet that works; when that fails it is put back to what it was."""
@@ -159,24 +155,28 @@ class Stack:
             self.watcher.say("That failed; putting the fleet back to what it was")
             self._put_back(known)
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted("Stopped. The fleet is as it was.") from None
+                raise Interrupted("Stopped. The fleet is as it was.", fix=goes_on(self.folder.name)) from None
+            as_before = f"The fleet is as it was; {goes_on(self.folder.name)}"
             if kind_of(error.problems, timed_out=error.timed_out) == "capacity":
-                raise _no_capacity([Attempt(known.blueprint.zone, _short(error), 0.0)]) from None
-            raise _provision_failed(error) from None
+                zone = known.blueprint.zone
+                raise CapacityError(
+                    f"{zone or 'Docker'} has no more machines.", why=short(error), fix=as_before
+                ) from None
+            why = "\n".join(error.problems)
+            raise ProvisionFailed("The fleet could not be changed.", why=why, fix=as_before) from None
         try:
             return self._ready(here, plan)
         except KeyboardInterrupt:
-            raise Interrupted("Stopped before all nodes were checked.", fix="`mlb infra apply` checks them.") from None
+            raise Interrupted("Stopped before all nodes were checked.", fix=f"{goes_on(self.folder.name)}") from None
 
     def _put_back(self, known: Fleet) -> None:
         try:
             self._converge(known.blueprint, None)
-        except (TerraformFailed, KeyboardInterrupt) as error:
-            known.changed(status="not-ready").save(self.folder)
+        except (MlbError, KeyboardInterrupt) as error:
+            with suppress(DiskFull):
+                known.changed(status="not-ready").save(self.folder)
             raise ProvisionFailed(
-                "The fleet could neither be changed nor put back.",
-                why=str(error),
-                fix=f"It is kept and is billed; `mlb infra destroy --name {self.folder.name}` ends it.",
+                "The fleet could neither be changed nor put back.", why=str(error), fix=goes_on(self.folder.name)
             ) from None
 
     def _plan(self, blueprint: Blueprint) -> Plan:
@@ -202,8 +202,17 @@ class Stack:
 
     def _ready(self, fleet: Fleet, plan: Plan) -> Outcome:
         """The nodes as Terraform knows them, their host keys as the place knows them, and what they say."""
+        try:
+            return self._check(fleet, plan)
+        except MlbError as error:
+            # Machines are there, whatever it was that failed: nobody may learn of the failure and not of them.
+            raise NodeNotReady(error.what, why=error.why, fix=goes_on(self.folder.name)) from None
+
+    def _check(self, fleet: Fleet, plan: Plan) -> Outcome:
         raw = self.terraform().output("nodes") or []
         nodes = tuple(Node.from_json(node) for node in raw)
+        if len(nodes) != fleet.blueprint.spec.nodes:
+            raise NodeNotReady(f"Terraform's state shows {len(nodes)} nodes, not {fleet.blueprint.spec.nodes}.")
         # A Docker node's image is built from the base that the spec names; a cloud's image is pinned as it was found.
         image = nodes[0].image if nodes and fleet.blueprint.machine else None
         blueprint = replace(fleet.blueprint, image_id=fleet.blueprint.image_id or image)
@@ -216,6 +225,12 @@ class Stack:
         fleet.save(self.folder)
         readiness.refuse_if_any_failed(checks)
         return Outcome(fleet, plan)
+
+    def _preflight(self, wanted: Blueprint, adding: int) -> Place:
+        place = self.cloud.preflight(wanted, adding)
+        for text in place.notes:
+            self.watcher.warn(text)
+        return place
 
     def _pin(self, nodes: Sequence[Node], plan: Plan) -> None:
         new = _indexes(plan)
@@ -273,28 +288,3 @@ def _indexes(plan: Plan) -> set[int]:
     """The nodes that the plan makes anew."""
     found = (re.search(r'\.node\["?(\d+)"?\]$', address) for action, address in plan.changes if action != "update")
     return {int(match.group(1)) for match in found if match}
-
-
-def _short(error: TerraformFailed) -> str:
-    if error.timed_out:
-        return "no answer before the deadline"
-    return (error.problems[0] if error.problems else error.what)[:300]
-
-
-def _provision_failed(error: TerraformFailed) -> MlbError:
-    kind = kind_of(error.problems, timed_out=error.timed_out)
-    hints = {
-        "quota": "Ask the cloud for a higher quota, or use fewer or other machines.",
-        "credentials": "Renew your credentials and try again.",
-    }
-    why = "\n".join(error.problems)
-    return ProvisionFailed("The fleet could not be created; nothing of it is left.", why=why, fix=hints.get(kind, ""))
-
-
-def _no_capacity(attempts: Sequence[Attempt]) -> CapacityError:
-    lines = [f"{a.zone}: {a.outcome} ({a.seconds:g} s)" for a in attempts]
-    return CapacityError(
-        "No zone has the machines.",
-        why="\n".join(lines),
-        fix="Try another --region, another --gpu-type, fewer --nodes, or --spot.",
-    )

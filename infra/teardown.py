@@ -11,7 +11,6 @@ from ..errors import MlbError, TeardownIncomplete
 from .blueprint import Blueprint
 from .cloud import Cloud, Leftover
 from .folder import FleetFolder
-from .terraform import TerraformFailed
 
 SWEEPS = 3
 SWEEP_PAUSE_S = 2.0
@@ -45,8 +44,8 @@ class Teardown:
         self.say("Destroying with Terraform")
         try:
             terraform_destroy()
-        except TerraformFailed as error:
-            # A lost state, a lock of a dead process, a blocked network: the sweep goes by tags and needs none of it.
+        except (MlbError, OSError) as error:
+            # A lost state, no Terraform any more, a blocked network: the sweep goes by tags and needs none of it.
             self.say("Terraform could not destroy everything; going on by tag")
             return [str(error)]
         return []

@@ -18,7 +18,8 @@ from mlb.infra import by_tag, commands, teardown, terraform
 from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
 from mlb.infra.process import run_lines
-from mlb.infra.stack import Limits, Outcome, Watcher
+from mlb.infra.stack import Outcome
+from mlb.infra.watcher import Limits, Watcher
 
 from .conftest import need
 from .netns_hosts import Hosts, available

@@ -16,7 +16,8 @@ from mlb.errors import Interrupted, Locked, NodeNotReady, PreflightError, UsageE
 from mlb.infra import by_tag, commands, ssh
 from mlb.infra.docker import Docker
 from mlb.infra.folder import FleetFolder, FleetLock
-from mlb.infra.stack import Limits, Outcome, Watcher
+from mlb.infra.stack import Outcome
+from mlb.infra.watcher import Limits, Watcher
 
 from .docker_engine import BASE
 

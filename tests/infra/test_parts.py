@@ -1,7 +1,5 @@
 """The small parts that keep a fleet safe: lock, files, record, checks, teardown, what failures mean."""
 
-# ruff: noqa: ARG002  # a stand-in takes what the real one takes
-
 from __future__ import annotations
 
 import json
@@ -29,7 +27,7 @@ from mlb.infra.fleet import Attempt, Fleet, Node
 from mlb.infra.folder import FleetFolder, FleetLock, state_home, write_private
 from mlb.infra.readiness import Check, clean, judge, refuse_if_any_failed
 from mlb.infra.spec import FleetSpec
-from mlb.infra.stack import Limits, Watcher
+from mlb.infra.watcher import Limits, Watcher
 
 from .test_process import is_gone
 
