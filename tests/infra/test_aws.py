@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -14,10 +13,9 @@ from typing import Any
 
 import pytest
 from mlb.errors import CapacityError, Interrupted, NodeNotReady, PreflightError, TeardownIncomplete
-from mlb.infra import by_tag, commands, teardown, terraform
+from mlb.infra import by_tag, commands, teardown
 from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
-from mlb.infra.process import run_lines
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
 
@@ -29,6 +27,7 @@ from .moto_cloud import Cloud, Fault, running_moto  # noqa: E402
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -247,7 +246,6 @@ def test_a_machine_deleted_behind_our_back_is_seen_and_replaced(home: Path, clou
     assert not commands.status(FleetFolder(home, "aws")).drifted
 
 
-@pytest.mark.slow
 def test_four_fleets_at_once(home: Path, cloud: Cloud) -> None:
     def whole_life(name: str) -> tuple[int, bool, list[str], int]:
         first = apply(home, name=name, gpus=1, gpu_type="T4", nodes=2).fleet
@@ -261,26 +259,3 @@ def test_four_fleets_at_once(home: Path, cloud: Cloud) -> None:
     assert lives == [(2, False, ["create"], 3)] * 4
     assert left() == 0
     assert commands.local_fleets(home) == []
-
-
-@pytest.mark.slow
-# The aim is 10 s for 64 nodes; here their 64 SSH servers share this machine's cores with the client.
-@pytest.mark.parametrize(("nodes", "limit_s"), [(4, 5.0), (64, 25.0)])
-def test_our_own_share_of_an_apply(
-    home: Path, cloud: Cloud, nodes: int, limit_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spent: list[float] = []
-
-    def timed(*args: Any, **options: Any) -> Any:
-        begun = time.monotonic()
-        try:
-            return run_lines(*args, **options)
-        finally:
-            spent.append(time.monotonic() - begun)
-
-    monkeypatch.setattr(terraform, "run_lines", timed)
-    begun = time.monotonic()
-    apply(home, gpus=2, nodes=nodes)
-    ours = time.monotonic() - begun - sum(spent)
-    print(f"{nodes} nodes: Terraform {sum(spent):.1f} s, mlb {ours:.1f} s")  # noqa: T201
-    assert ours < limit_s

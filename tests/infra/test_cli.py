@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,8 @@ def mlb(mlb_home: Path) -> Any:
     return run
 
 
-def test_quote_is_quick_and_reads_well(mlb: Any) -> None:
-    begun = time.monotonic()
+def test_quote_reads_well(mlb: Any) -> None:
     done = mlb("quote", "--cloud", "aws", "--gpus", "2", "--nodes", "4")
-    assert time.monotonic() - begun < 3, "a second on an idle machine"
     assert done.returncode == 0
     for words in ("4 x g7.12xlarge", "$28.51", "forgotten weekend   $1,710.80", "2026-07-20", "Alternatives"):
         assert words in done.stdout
@@ -57,13 +54,35 @@ def test_quote_in_json(mlb: Any) -> None:
         (["status", "--name", "none"], 3, "There is no fleet none"),
         (["destroy", "--name", "none", "--yes"], 3, "There is no fleet none"),
         (["gc"], 2, "Which cloud?"),
+        (["apply", "--cloud", "gcp", "--yes"], 2, "cannot rent from gcp yet"),
+        (["apply", "--cloud", "gcp", "--gpus", "0"], 2, "cannot rent from gcp yet"),
+        (["plan", "--cloud", "gcp"], 2, "cannot rent from gcp yet"),
+        (["apply", "--cloud", "ssh", "--yes"], 2, "cannot rent from ssh yet"),
+        (["plan", "--cloud", "ssh"], 2, "cannot rent from ssh yet"),
     ],
 )
-def test_refusals(mlb: Any, args: list[str], code: int, words: str) -> None:
+def test_refusals(mlb: Any, mlb_home: Path, args: list[str], code: int, words: str) -> None:
     done = mlb(*args)
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+    assert not mlb_home.exists(), "a refusal must leave nothing behind"
+
+
+@pytest.mark.parametrize("cloud", ["gcp", "ssh"])
+def test_a_quote_says_where_renting_is_not_built(mlb: Any, cloud: str) -> None:
+    assert "not built yet" in mlb("quote", "--cloud", cloud).stdout
+    assert "not built yet" in json.loads(mlb("quote", "--cloud", cloud, "--json").stdout)["warnings"][0]
+
+
+def test_apply_says_first_that_aws_is_untried(mlb: Any) -> None:
+    """Without credentials it gets no further than that."""
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    options = ("--cloud", "aws", "--gpus", "2", "--allow-cidr", "198.51.100.7/32", "--yes")
+    done = mlb("apply", *options, **nowhere, AWS_MAX_ATTEMPTS="1")
+    assert done.returncode == 3, done.stderr
+    assert "never on a real account" in done.stderr
+    assert "AWS could not be asked" in done.stderr
 
 
 def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) -> None:
@@ -74,6 +93,7 @@ def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) ->
 
 
 @pytest.mark.system
+@pytest.mark.slow
 def test_a_local_fleet_from_apply_to_destroy(
     mlb: Any, mlb_home: Path, engine: object, terraform_env: None, docker_host: str
 ) -> None:
@@ -92,6 +112,7 @@ def test_a_local_fleet_from_apply_to_destroy(
 
 
 @pytest.mark.system
+@pytest.mark.slow
 def test_sigterm_ends_an_apply_in_good_order(
     mlb_home: Path, engine: object, terraform_env: None, docker_host: str
 ) -> None:

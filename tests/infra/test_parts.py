@@ -11,25 +11,40 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from mlb.errors import DiskFull, Locked, MlbError, NodeNotReady, PreflightError, ResultsInvalid, TeardownIncomplete
+from mlb.cli import infra_run
+from mlb.errors import (
+    DiskFull,
+    Locked,
+    MlbError,
+    NodeNotReady,
+    PreflightError,
+    ProvisionFailed,
+    ResultsInvalid,
+    TeardownIncomplete,
+)
 from mlb.errors import UsageError as Usage
 from mlb.infra import commands, readiness, ssh, teardown
 from mlb.infra import fleet as fleets
 from mlb.infra.aws import host_keys_in
 from mlb.infra.blueprint import Blueprint
 from mlb.infra.cloud import Leftover, Place, TaggedFleet
+from mlb.infra.engine import Engine
 from mlb.infra.failures import kind_of
 from mlb.infra.fleet import Attempt, Fleet, Node
 from mlb.infra.folder import FleetFolder, FleetLock, state_home, write_private
+from mlb.infra.quote import Quote
 from mlb.infra.readiness import Check, clean, judge, refuse_if_any_failed
 from mlb.infra.spec import FleetSpec
+from mlb.infra.stack import Stack
+from mlb.infra.terraform import Plan, TerraformFailed
 from mlb.infra.watcher import Limits, Watcher
 
-from .test_process import is_gone
+from .test_process import await_gone
 
 NODE = Node("a-0", "i-1", "198.51.100.1", "10.0.0.4", "198.51.100.1", 22, "ubuntu", 2)
 BLUEPRINT = Blueprint(
@@ -111,7 +126,7 @@ def test_an_orphan_of_a_killed_mlb_is_stopped_and_the_lock_comes_free(folder: Fl
     killed = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     with FleetLock(folder, "destroy").held(20):
         pass
-    assert is_gone(int(killed.stdout))
+    await_gone(int(killed.stdout))
 
 
 def test_the_record_comes_back_as_it_was(folder: FleetFolder) -> None:
@@ -263,6 +278,88 @@ def test_a_fleet_at_its_end_is_not_grown(folder: FleetFolder) -> None:
         commands.apply(asked, Limits(), Watcher())
 
 
+def test_a_fleet_without_terraform_is_still_removed_by_tag(folder: FleetFolder) -> None:
+    def missing() -> None:
+        raise PreflightError("There is no terraform on this machine.")
+
+    assert teardown.Teardown(Stubborn(0), BLUEPRINT, folder, print).run(missing).swept == 1
+
+
+class Answering(Stubborn):
+    """A place with room, where the host keys cannot be asked for."""
+
+    def preflight(self, blueprint: Blueprint, adding: int) -> Place:
+        return Place("", ("",), ("The quota could not be read.",))
+
+    def host_keys(self, nodes: Sequence[Node], deadline_s: float) -> Mapping[str, Sequence[str]]:
+        raise PreflightError("The AWS credentials are not valid any more.")
+
+
+class Quick(Stack):
+    """A stack whose Terraform does what `converge` says, without one."""
+
+    nodes = (NODE,)
+    error: Exception | None = None
+
+    def _converge(self, blueprint: Blueprint, quote: object) -> Plan:
+        if self.error:
+            raise self.error
+        return Plan(self.folder.plan_file, (("create", "x.node[0]"),))
+
+    def terraform(self) -> SimpleNamespace:
+        return SimpleNamespace(output=lambda _: [asdict(node) for node in self.nodes])
+
+
+def applied(folder: FleetFolder, error: Exception | None = None, nodes: tuple[Node, ...] = (NODE,)) -> list[str]:
+    warned: list[str] = []
+    engine = Engine(("false",), "terraform", "1.9.0")
+    stack = Quick(folder, Answering(-1), Limits(), Watcher(warn=warned.append), engine)
+    stack.error, stack.nodes = error, nodes
+    try:
+        stack.apply(BLUEPRINT, Quote(BLUEPRINT.spec, None, (), ()))
+    finally:
+        assert warned == ["The quota could not be read."]
+    return warned
+
+
+def test_a_failure_after_the_machines_are_there_says_that_they_are(folder: FleetFolder) -> None:
+    with pytest.raises(NodeNotReady, match="not valid any more") as error:
+        applied(folder)
+    assert "kept, and billed" in error.value.fix
+    assert "mlb infra destroy --name a" in error.value.fix
+    with pytest.raises(NodeNotReady, match="shows 0 nodes, not 1"):
+        applied(folder, nodes=())
+
+
+def test_any_failure_while_machines_are_asked_for_cleans_up(folder: FleetFolder) -> None:
+    with pytest.raises(OSError, match="terminal"):
+        applied(folder, OSError("the terminal is gone"))
+    assert not folder.path.exists()
+
+
+def test_a_change_that_fails_does_not_call_the_fleet_gone(folder: FleetFolder) -> None:
+    Fleet(BLUEPRINT, "ready", (NODE,)).save(folder)
+    with pytest.raises(ProvisionFailed, match="neither be changed nor put back") as error:
+        applied(folder, TerraformFailed("terraform apply failed.", ["VcpuLimitExceeded"]))
+    assert "mlb infra destroy --name a" in error.value.fix
+
+
+def test_a_fleet_that_another_command_made_meanwhile_keeps_its_marks(folder: FleetFolder) -> None:
+    Fleet(replace(BLUEPRINT, fleet_id="ffffffff"), "ready", (NODE,)).save(folder)
+    stack = Stack(folder, Answering(-1))
+    with pytest.raises(Locked, match="in the meantime"):
+        stack.apply(BLUEPRINT, Quote(BLUEPRINT.spec, None, (), ()))
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), SystemExit(1), OSError(5, "Input/output error")])
+def test_a_terminal_that_is_gone_ends_nothing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_text: str) -> None:
+        raise error
+
+    monkeypatch.setattr(infra_run, "note", gone)
+    infra_run._tell("one more node")
+
+
 def test_gcp_and_ssh_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     for given in ({"cloud": "gcp", "gpus": 2}, {"cloud": "ssh"}):
         asked = commands.request({**given, "allow_cidr": "198.51.100.7/32"}, tmp_path)
@@ -271,6 +368,7 @@ def test_gcp_and_ssh_are_refused_before_anything_is_written(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(60)
 def test_ctrl_c_while_waiting_for_a_node_does_not_wait_for_the_deadline(folder: FleetFolder) -> None:
     ssh.make_key(folder)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -284,9 +382,7 @@ def test_ctrl_c_while_waiting_for_a_node_does_not_wait_for_the_deadline(folder: 
         over = threading.Event()
         waiting = threading.Thread(target=interrupt)
         waiting.start()
-        begun = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            readiness.check_all(folder, [node], 60)
-        assert time.monotonic() - begun < 5
+            readiness.check_all(folder, [node], 600)
         over.set()
         waiting.join()

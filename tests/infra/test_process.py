@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,12 @@ def run(
     return done, lines
 
 
-def is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
+def await_gone(pid: int) -> None:
+    """A process that was killed takes a moment; pytest's own timeout is for one that was not."""
+    with suppress(ProcessLookupError):
+        end = os.pidfd_open(pid)
+        select.select([end], [], [])
+        os.close(end)
 
 
 def test_lines_code_and_errors() -> None:
@@ -68,10 +69,8 @@ def test_the_deadline_asks_politely_first() -> None:
 
 def test_the_deadline_is_kept_against_one_that_will_not_go() -> None:
     script = "import signal,time\nfor s in (2,15): signal.signal(s, signal.SIG_IGN)\nprint('up')\ntime.sleep(60)"
-    begun = time.monotonic()
     done, _ = run(script, deadline_s=0.5)
     assert done == Finished(-signal.SIGKILL, "", "deadline")
-    assert time.monotonic() - begun < 5
 
 
 def test_children_of_the_child_do_not_outlive_it() -> None:
@@ -79,10 +78,9 @@ def test_children_of_the_child_do_not_outlive_it() -> None:
         "import subprocess,sys\n"
         "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint(p.pid)"
     )
-    begun = time.monotonic()
-    _, lines = run(script)
-    assert time.monotonic() - begun < 10, "an orphan held the pipe open"
-    assert is_gone(int(lines[0]))
+    done, lines = run(script)
+    assert done.why == "", "an orphan held the pipe open until the deadline"
+    await_gone(int(lines[0]))
 
 
 def test_ctrl_c_once_waits_for_a_good_end() -> None:
@@ -98,16 +96,15 @@ def test_ctrl_c_once_waits_for_a_good_end() -> None:
     assert seen == ["up", "saved"]
 
 
+@pytest.mark.timeout(60)
 def test_ctrl_c_twice_ends_it_at_once() -> None:
     script = "import signal,time\nsignal.signal(2, lambda *a: print('no'))\nprint('up')\nwhile True: time.sleep(9)"
 
     def on_line(line: str) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run(script, on_line=on_line, int_grace_s=60)
-    assert time.monotonic() - begun < 5
+        run(script, on_line=on_line, int_grace_s=600)
     assert threading.active_count() < 10
 
 

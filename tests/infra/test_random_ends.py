@@ -23,7 +23,7 @@ from mlb.infra.docker import Docker
 
 from .docker_engine import BASE
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 FEW, MANY = 8, int(os.environ.get("MLB_SEQUENCES", "200"))
 FIRST_SEED = int(os.environ.get("MLB_SEED", "1000"))
 LATEST_S = 2.5
@@ -101,7 +101,6 @@ def test_a_few_random_ends(tmp_path: Path) -> None:
         one_sequence(tmp_path, seed)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_many_random_ends(tmp_path: Path) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + MANY):
