@@ -104,13 +104,15 @@ def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
 
 
 def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: Prepared, asked_ns: int) -> RunSpec:
+    # A run cut short, or on generated text, says nothing about how long the task takes.
+    comparable = goal.comparable and prepared.name == info.datasets[0] and request.max_steps is None
     return RunSpec(
         run_id=_run_id(info.name, "local"),
         task=info.name,
         goal=goal.name,
         recipe=goal.recipe,
-        division="closed" if goal.comparable and prepared.name == info.datasets[0] else "open",
-        comparable=goal.comparable and prepared.name == info.datasets[0],
+        division="closed" if comparable else "open",
+        comparable=comparable,
         metric=goal.metric,
         target=goal.targets[prepared.name],
         target_is_upper_bound=goal.upper_bound,
@@ -127,10 +129,10 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         fleet="local",
         created_unix_ns=asked_ns,
         beside=tuple(other.run_id for other in going_on(runs_dir())),
-        launched_unix_ns=time.time_ns(),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
         git_revision=_git_revision(),
+        launched_unix_ns=time.time_ns(),
     )
 
 

@@ -12,7 +12,7 @@ from ..results.metrics import Metrics, compute
 from ..results.report import last_words
 from ..results.run import RunFolder, write_json
 from .console import live_lines, note, stderr_is_live
-from .edge import INTERRUPTED
+from .edge import INTERRUPTED, debugging
 from .live import LiveView
 from .show import show_metrics
 
@@ -21,7 +21,7 @@ _LOOK_EVERY_S = 0.2
 
 def follow(folder: RunFolder) -> RunState | None:
     """Show a run's progress until it is over; None if the user let go of it (ctrl-C)."""
-    view = LiveView(folder.read_spec())
+    view = LiveView(folder.read_spec(), show_stages=debugging())
     try:
         if not stderr_is_live():
             return _watch(folder, view, lambda: _print_all(view.new_lines()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from typing import NamedTuple
 
 from ..results import keys
 from ..results.line import Event
@@ -13,12 +14,28 @@ _WINDOW = 50
 """Steps that speed and split are averaged over."""
 
 
+class _Recent(NamedTuple):
+    """What is kept of a step of rank 0."""
+
+    tokens: int
+    samples: int
+    step_ns: int
+    phases: Counter[str]
+
+
 class LiveView:
     """Takes in events, gives lines to keep and a status line to redraw."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, *, show_stages: bool = False) -> None:
+        """Show a run.
+
+        Args:
+            show_stages: leave a line for each stage of start-up and for the first step, timed from the command.
+        """
         self.spec = spec
-        self._recent: deque[tuple[int, int, Counter[str]]] = deque(maxlen=_WINDOW)
+        self._show_stages = show_stages
+        self._to_unix_ns = 0
+        self._recent: deque[_Recent] = deque(maxlen=_WINDOW)
         self._lines: list[str] = []
         self._status = "starting"
 
@@ -34,6 +51,10 @@ class LiveView:
 
     def _take(self, event: Event) -> None:
         fields = event.fields
+        if event.key == keys.LOG_START:
+            self._to_unix_ns = int(fields["unix_time_ns"]) - event.time_ns
+        if self._show_stages:
+            self._stage(event)
         if event.key == keys.STAGE and fields.get("name") not in ("epoch", "finish"):
             self._status = f"start-up: {fields.get('name')}"
         elif event.key == keys.STEP:
@@ -54,14 +75,25 @@ class LiveView:
         """The line that is redrawn in place."""
         return self._status
 
+    def _stage(self, event: Event) -> None:
+        if event.key == keys.STAGE and event.fields["name"] not in ("epoch", "finish"):
+            self._mark(event.time_ns, f"{event.fields['name']} done, took {event.fields['duration_ns'] / 1e9:.3f} s")
+        elif event.key == keys.STEP and event.fields["step"] == 0:
+            self._mark(int(event.fields["start_ns"]), "first training step begins")
+
+    def _mark(self, time_ns: int, what: str) -> None:
+        since_s = (time_ns + self._to_unix_ns - self.spec.created_unix_ns) / 1e9
+        self._lines.append(f"[{since_s:6.3f} s] {what}")
+
     def _step(self, event: Event) -> None:
         fields = event.fields
         phases = Counter({phase: int(fields[f"{phase}_ns"]) for phase in keys.PHASES})
-        self._recent.append((int(fields["tokens"]) * self.spec.ranks, int(fields["step_ns"]), phases))
+        tokens, samples, step_ns = (int(fields[name]) for name in ("tokens", "samples", "step_ns"))
+        self._recent.append(_Recent(tokens, samples, step_ns, phases))
         loss = fields["loss"]
         shown = f"loss {loss:.3f}, perplexity {_exp(loss):.1f}" if isinstance(loss, float) else f"loss {loss}"
         where = f"epoch {fields['epoch_num']}, step {fields['step']}"
-        self._status = f"{where}: {shown}, {self._speed():,.0f} tokens/s | {self._split()}"
+        self._status = f"{where}: {shown}, {self._speed()} | {self._split()}"
 
     def _evaluated(self, event: Event) -> None:
         fields = event.fields
@@ -73,16 +105,18 @@ class LiveView:
             return
         self._lines.append(
             f"epoch {fields['epoch_num']}: {fields['metric']} {shown} (goal {sign} {self.spec.target:g}), "
-            f"{self._speed():,.0f} tokens/s | {self._split()}"
+            f"{self._speed()} | {self._split()}"
         )
 
-    def _speed(self) -> float:
-        """Tokens of all ranks a second, over the recent steps."""
-        spent_ns = sum(step_ns for _, step_ns, _ in self._recent)
-        return 1e9 * sum(tokens for tokens, _, _ in self._recent) / spent_ns if spent_ns else 0.0
+    def _speed(self) -> str:
+        """Work of all ranks a second, over the recent steps: every rank does as much as rank 0."""
+        spent_ns = sum(step.step_ns for step in self._recent)
+        per_ns = self.spec.ranks / spent_ns if spent_ns else 0.0
+        tokens, samples = sum(step.tokens for step in self._recent), sum(step.samples for step in self._recent)
+        return f"{1e9 * tokens * per_ns:,.0f} tokens/s, {1e9 * samples * per_ns:,.0f} samples/s"
 
     def _split(self) -> str:
-        total = sum((phases for _, _, phases in self._recent), Counter[str]())
+        total = sum((step.phases for step in self._recent), Counter[str]())
         spent_ns = sum(total.values())
         shares = {phase: 100 * ns / spent_ns for phase, ns in total.items()} if spent_ns else {}
         return ", ".join(f"{phase} {share:.0f} %" for phase, share in shares.items() if share >= 0.5)

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,11 +56,11 @@ def _report(error: BaseException, log: EventLog) -> None:
     """Say in the rank's output and in its log why it fails; a log that cannot be written must not hide the cause."""
     traceback.print_exception(error)
     kind, message = type(error).__name__, str(error) or repr(error)
-    try:
+    with _leaving_anyway():
         log.event(keys.FAILURE, kind=kind, message=message[:2000], collateral=_is_collateral(error))
+    with _leaving_anyway():
+        # Also after a failed event: the log keeps what it could not write, and tries once more.
         log.close()
-    except Exception as log_error:  # noqa: BLE001  # the same: nothing may stop the rank from leaving
-        print(f"the event log could not be closed: {log_error}", file=sys.stderr)  # noqa: T201
 
 
 def _is_collateral(error: BaseException) -> bool:
@@ -76,12 +78,23 @@ def _stop_when_asked(log: EventLog, folder: RunFolder) -> None:
     A thread waits for the signal instead of a handler: the main thread may sit in a collective that never ends.
     """
     signal.sigwait({signal.SIGTERM})
-    if folder.stop_request.exists():
-        log.event(keys.RUN_STOP, status="aborted", reason="stopped")
-    else:
-        log.event(keys.FAILURE, kind="Stopped", message="stopped after another rank's end", collateral=True)
-    log.close()
+    with _leaving_anyway():
+        if folder.stop_request.exists():
+            log.event(keys.RUN_STOP, status="aborted", reason="stopped")
+        else:
+            log.event(keys.FAILURE, kind="Stopped", message="stopped after another rank's end", collateral=True)
+    with _leaving_anyway():
+        log.close()
     _leave(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _leaving_anyway() -> Iterator[None]:
+    """For the last acts of a rank: a log that cannot be written must not keep it from leaving."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # whatever it is, the rank is on its way out
+        print(f"the event log: {error}", file=sys.stderr)  # noqa: T201
 
 
 def _open_log(folder: RunFolder, spec: RunSpec, rank: int) -> EventLog:

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 from mlb.results.log import LogTail
-from mlb.results.run import RunFolder
+from mlb.results.run import RunFolder, RunSpec
 
 DEADLINE_S = 90.0
 
@@ -83,3 +84,17 @@ def wait_for_steps(folder: RunFolder, steps: int, rank: int = 0) -> None:
         return seen[0] >= steps
 
     wait_until(enough, f"{steps} steps of rank {rank} in {folder.path}")
+
+
+def example_spec(**changes: Any) -> RunSpec:
+    """A spec of no particular run, with some fields changed."""
+    return replace(
+        RunSpec(
+            run_id="20260101T000000Z_task3a_local_abc123", task="task3a", goal="smoke", recipe="smoke", division="open",
+            comparable=False, metric="validation perplexity", target=10.0, target_is_upper_bound=True, max_epochs=4,
+            max_steps=None, seed=1, dataset="synthetic", data_path="/nowhere", data_origin="generated",
+            best_possible=None, ranks=2, backend="gloo", threads_per_rank=1, fleet="local", created_unix_ns=1,
+            argv=("mlb",), mlb_version="0", git_revision="",
+        ),
+        **changes,
+    )  # fmt: skip

@@ -68,8 +68,8 @@ def test_the_split_agrees_with_a_clock_outside_the_ranks(mlb: Mlb) -> None:
     assert status is not None
     seen_s = (status.stopped_unix_ns - spec.launched_unix_ns) / 1e9
     assert report["time"]["wall_s"] <= seen_s <= elapsed
-    # After its last event a rank leaves, and the agent notices at its next look and cleans up: well under a second.
-    assert seen_s - report["time"]["wall_s"] < 1.0
+    # After its last event a rank leaves, and the agent notices at its next look and cleans up: well under two seconds.
+    assert seen_s - report["time"]["wall_s"] < 2.0
 
 
 def test_a_run_folder_explains_itself(mlb: Mlb) -> None:

@@ -10,31 +10,25 @@ from mlb.errors import DiskFull, ResultsInvalid, UsageError
 from mlb.provisioner import launch
 from mlb.provisioner.plan import plan_local
 from mlb.provisioner.runs import all_runs, find, state_of
-from mlb.results.run import NodeStatus, RunFolder, RunSpec, write_json
+from mlb.results.run import NodeStatus, RunFolder, write_json
+from support import example_spec
 
-
-def spec(run_id: str = "20260101T000000Z_task3a_local_abc123") -> RunSpec:
-    return RunSpec(
-        run_id=run_id, task="task3a", goal="smoke", recipe="smoke", division="open", comparable=False,
-        metric="validation perplexity", target=1.0, target_is_upper_bound=True, max_epochs=1, max_steps=None, seed=1,
-        dataset="synthetic", data_path="/nowhere", data_origin="generated", best_possible=None, ranks=2, backend="gloo",
-        threads_per_rank=1, fleet="local", created_unix_ns=1, argv=("mlb",), mlb_version="0", git_revision="",
-    )  # fmt: skip
+SPEC = example_spec()
 
 
 def test_a_prepared_folder_reads_back(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "runs" / spec().run_id)
-    launch.prepare_folder(folder, spec(), plan_local(spec(), folder))
-    assert folder.read_spec() == spec()
-    assert json.loads(folder.plan.read_text())["run_id"] == spec().run_id
+    folder = RunFolder(tmp_path / "runs" / SPEC.run_id)
+    launch.prepare_folder(folder, SPEC, plan_local(SPEC, folder))
+    assert folder.read_spec() == SPEC
+    assert json.loads(folder.plan.read_text())["run_id"] == SPEC.run_id
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(launch.shutil, "disk_usage", lambda _: usage._replace(free=5 << 20))
-    folder = RunFolder(tmp_path / "runs" / spec().run_id)
+    folder = RunFolder(tmp_path / "runs" / SPEC.run_id)
     with pytest.raises(DiskFull, match="No room for a run") as caught:
-        launch.prepare_folder(folder, spec(), plan_local(spec(), folder))
+        launch.prepare_folder(folder, SPEC, plan_local(SPEC, folder))
     assert "5 MiB are free" in str(caught.value)
     assert not folder.path.exists()
 
@@ -44,16 +38,16 @@ def test_a_disk_that_fills_while_writing_leaves_nothing(tmp_path: Path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(launch, "write_json", full)
-    folder = RunFolder(tmp_path / "runs" / spec().run_id)
+    folder = RunFolder(tmp_path / "runs" / SPEC.run_id)
     with pytest.raises(DiskFull):
-        launch.prepare_folder(folder, spec(), plan_local(spec(), folder))
+        launch.prepare_folder(folder, SPEC, plan_local(SPEC, folder))
     assert not folder.path.exists()
 
 
 def make_run(runs: Path, run_id: str) -> RunFolder:
     folder = RunFolder(runs / run_id)
     folder.create()
-    write_json(folder.spec, spec(run_id))
+    write_json(folder.spec, example_spec(run_id=run_id))
     return folder
 
 

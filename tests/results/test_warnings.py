@@ -1,4 +1,4 @@
-"""What a report warns of: damaged logs, ranks that differ, jumping clocks, time that does not add up, hostile text."""
+"""What a report warns of: damaged logs, ranks that differ, clocks that jump, time astray, hostile text."""
 
 import re
 from pathlib import Path

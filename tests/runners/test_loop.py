@@ -11,14 +11,10 @@ from mlb.results.run import RunSpec
 from mlb.results.writer import EventLog
 from mlb.runners.loop import TrainingLoop, parameter_digest
 from mlb.tasks.base import Batch, Evaluation
+from support import example_spec
 from torch import Tensor, nn
 
-SPEC = RunSpec(
-    run_id="r", task="t", goal="g", recipe="smoke", division="open", comparable=False, metric="m", target=10.0,
-    target_is_upper_bound=True, max_epochs=4, max_steps=None, seed=1, dataset="d", data_path="", data_origin="",
-    best_possible=None, ranks=1, backend="gloo", threads_per_rank=1, fleet="local", created_unix_ns=0, argv=(),
-    mlb_version="", git_revision="",
-)  # fmt: skip
+SPEC = example_spec(ranks=1)
 
 
 class ScriptedTask:
