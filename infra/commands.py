@@ -136,6 +136,11 @@ def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: 
         if cloud is None:
             raise
         known = None
+    if known and cloud not in (None, known.blueprint.spec.cloud):
+        raise UsageError(
+            f"The fleet {name} of this machine is on {known.blueprint.spec.cloud}, not on {cloud}.",
+            fix="Leave --cloud out to destroy that one; `mlb infra ls --cloud CLOUD` shows what else there is.",
+        )
     if known:
         return _stack(folder, known.blueprint.spec, limits, watcher).destroy()
     if cloud is None:
@@ -148,7 +153,7 @@ def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: 
 
 
 def local_fleets(home: Path | None = None) -> list[Fleet]:
-    """The fleets that are recorded on this machine; damaged records are left out (`destroy` names them)."""
+    """The fleets that are recorded on this machine; raises ResultsInvalid, which names a damaged record."""
     base = home or state_home()
     found = []
     for name in fleets.names(FleetFolder(base, "x")):

@@ -360,6 +360,13 @@ def test_a_terminal_that_is_gone_ends_nothing(error: BaseException, monkeypatch:
     infra_run._tell("one more node")
 
 
+def test_a_fleet_of_another_cloud_is_not_destroyed_in_its_place(folder: FleetFolder) -> None:
+    Fleet(BLUEPRINT, "ready", (NODE,)).save(folder)
+    with pytest.raises(Usage, match="is on docker, not on aws"):
+        commands.destroy("a", "aws", "us-east-1", Limits(), Watcher(), folder.home)
+    assert fleets.load(folder)
+
+
 def test_gcp_and_ssh_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     for given in ({"cloud": "gcp", "gpus": 2}, {"cloud": "ssh"}):
         asked = commands.request({**given, "allow_cidr": "198.51.100.7/32"}, tmp_path)
