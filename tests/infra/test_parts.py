@@ -265,6 +265,16 @@ def test_a_sweep_tries_again_and_names_what_holds(folder: FleetFolder, monkeypat
     assert error.value.exit_code == 9
 
 
+def test_a_machine_that_aws_shows_late_is_found(folder: FleetFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teardown, "SWEEP_PAUSE_S", 0.0)
+    looks: list[list[Leftover]] = [[], [Leftover("instance", "i-1", bills=True)], []]
+    place = Stubborn(0)
+    monkeypatch.setattr(place, "left", lambda _: looks.pop(0))
+    like = replace(BLUEPRINT, spec=FleetSpec(name="a", cloud="aws"))
+    assert teardown.Teardown(place, like, folder, print).run(None).swept == 1
+    assert looks == []
+
+
 def test_a_place_that_cannot_be_asked_is_not_taken_for_empty(folder: FleetFolder) -> None:
     cloud = Stubborn(-1, PreflightError("The AWS credentials are not valid any more."))
     with pytest.raises(TeardownIncomplete, match="could not be looked for: The AWS credentials"):
