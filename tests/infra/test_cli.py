@@ -69,6 +69,15 @@ def test_refusals(mlb: Any, mlb_home: Path, args: list[str], code: int, words: s
     assert not mlb_home.exists(), "a refusal must leave nothing behind"
 
 
+def test_help_loads_nothing_heavy(mlb_home: Path) -> None:
+    code = "import sys\nfrom mlb.cli.edge import run\nrun()\nprint(*sys.modules, file=sys.stderr)"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-P", "-c", code, "infra", "apply", "--help"]
+    loaded = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stderr
+    heavy = {"torch", "boto3", "google", "fabric", "python_terraform", "rich", "jinja2"}
+    assert not heavy & {name.split(".")[0] for name in loaded.split()}
+
+
 @pytest.mark.parametrize("cloud", ["gcp", "ssh"])
 def test_a_quote_says_where_renting_is_not_built(mlb: Any, cloud: str) -> None:
     assert "not built yet" in mlb("quote", "--cloud", cloud).stdout
