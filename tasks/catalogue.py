@@ -98,7 +98,7 @@ TASKS: Mapping[str, TaskInfo] = MappingProxyType(
                         max_epochs=750,
                         vocabulary=None,
                         comparable=True,
-                        memory_bytes_per_rank=3 << 30,
+                        memory_bytes_per_rank=2 << 30,
                         about="needs dynamic evaluation (perplexity 50 with the adaptation on the clock)",
                     ),
                     "light": Goal(
@@ -110,7 +110,7 @@ TASKS: Mapping[str, TaskInfo] = MappingProxyType(
                         max_epochs=750,
                         vocabulary=None,
                         comparable=True,
-                        memory_bytes_per_rank=3 << 30,
+                        memory_bytes_per_rank=2 << 30,
                         about="33.6 M parameters, MLBench's hyperparameters; a GPU's work, a day on a CPU",
                     ),
                     "smoke": Goal(
