@@ -6,8 +6,13 @@
     │   ├── DataMissing              a data set is neither here nor to be had
     │   ├── DataCorrupt              a data file is not what its checksum says
     │   └── DiskFull                 no room for the run's files
+    ├── CapacityError            4   no zone had the machines; what was begun is gone again
+    ├── ProvisionFailed          5   the fleet could not be created; what was begun is gone again
+    ├── NodeNotReady             6   a machine is there but failed its checks
     ├── RunFailed                7   a rank died or the run's processes are gone
     ├── GoalMissed               8   the run ended without reaching its goal
+    ├── TeardownIncomplete       9   something of a fleet is left and may still cost money
+    ├── Locked                  10   another process works on the same fleet
     ├── Interrupted             11   the run was stopped before its end
     └── ResultsInvalid          12   a run folder or its logs cannot be trusted
 
@@ -62,6 +67,24 @@ class DiskFull(PreflightError):
     """There is no room for the run's files."""
 
 
+class CapacityError(MlbError):
+    """No zone had the machines that were asked for; what was begun is gone again."""
+
+    exit_code = 4
+
+
+class ProvisionFailed(MlbError):
+    """The fleet could not be created; what was begun is gone again."""
+
+    exit_code = 5
+
+
+class NodeNotReady(MlbError):
+    """A machine was created but failed its checks; the message names it and shows the evidence."""
+
+    exit_code = 6
+
+
 class RunFailed(MlbError):
     """A rank died, or the processes of a run are gone without a result."""
 
@@ -72,6 +95,18 @@ class GoalMissed(MlbError):
     """The run ended by itself without reaching its goal."""
 
     exit_code = 8
+
+
+class TeardownIncomplete(MlbError):
+    """Something of a fleet is left, or could not be looked for, and may still cost money."""
+
+    exit_code = 9
+
+
+class Locked(MlbError):
+    """Another process works on the same fleet."""
+
+    exit_code = 10
 
 
 class Interrupted(MlbError):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, config_show, data, report, runs
+from . import bench, config_show, data, infra, report, runs
 
 app = typer.Typer(
     name="mlb",
@@ -17,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="First run: mlb bench task3a --goal smoke",
 )
+app.add_typer(infra.app, name="infra")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

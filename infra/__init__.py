@@ -1,1 +1,1 @@
-"""From a fleet's spec to rendered Terraform, to machines, to `fleet.json`; the first and last of the three commands."""
+"""From a fleet's spec to rendered Terraform, to machines, to `fleet.json`: the first and the last command."""

@@ -1,0 +1,181 @@
+"""The verbs of `mlb infra` that take time: what they ask, what they say on the way, what they show at the end."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import UsageError
+from ..infra import by_tag, commands
+from ..infra.by_tag import refuse_if_not_built
+from ..infra.quote import Quote
+from ..infra.readiness import Check
+from ..infra.spec import parse_duration
+from ..infra.terraform import Event, Plan
+from ..infra.watcher import Limits, Watcher
+from . import infra_view as view
+from .console import ask_allowed, note, show_json, show_table, show_text
+
+_SHOWN = frozenset({"apply_start", "apply_complete", "apply_errored", "apply_progress"})
+
+
+def limits(zone: str, ready: str, lock: str) -> Limits:
+    """The time limits of a command's options."""
+    return Limits(apply_s=parse_duration(zone), ready_s=parse_duration(ready), lock_s=parse_duration(lock))
+
+
+def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
+    """The price and the files; no credentials, no network, nothing written."""
+    asked = commands.request(given)
+    files = commands.dry_run(asked)
+    if as_json:
+        show_json({"quote": asked.quote.to_json(), "files": files})
+        return
+    show_text(view.quote_text(asked.quote))
+    for name, text in files.items():
+        show_text(f"\n# ---- {name}\n{text}")
+
+
+def plan(given: Mapping[str, Any], as_json: bool) -> None:
+    """What `apply` would do."""
+    asked = commands.request(given)
+    refuse_if_not_built(asked.blueprint.spec.cloud)
+    made = commands.plan(asked, Limits(), _watcher(as_json, yes=True))
+    if as_json:
+        changes = [{"action": action, "resource": address} for action, address in made.changes]
+        show_json({"quote": asked.quote.to_json(), "changes": changes})
+    else:
+        show_text(f"{view.quote_text(asked.quote)}\n\n{view.plan_text(made)}")
+
+
+def apply(given: Mapping[str, Any], limit: Limits, *, yes: bool, as_json: bool) -> None:
+    """Rent or change, and show the fleet."""
+    asked = commands.request(given)
+    refuse_if_not_built(asked.blueprint.spec.cloud)
+    _refuse_without_answer(yes)
+    if asked.blueprint.spec.cloud == "aws":
+        _tell(view.UNTRIED_AWS)
+    with _stoppable():
+        outcome = commands.apply(asked, limit, _watcher(as_json, yes=yes))
+    if as_json:
+        changes = [{"action": action, "resource": address} for action, address in outcome.plan.changes]
+        show_json({**outcome.fleet.to_json(), "changes": changes})
+    else:
+        show_text(view.fleet_text(outcome.fleet, changed=bool(outcome.plan)))
+
+
+def destroy(name: str | None, cloud: str | None, region: str, limit: Limits, *, yes: bool, as_json: bool) -> None:
+    """Remove, and say that nothing is left."""
+    _refuse_without_answer(yes)
+    folder = commands.folder_of(name or cloud)
+    if not yes and not _ask(f"Destroy the fleet {folder.name}?"):
+        raise UsageError("Nothing was destroyed.")
+    with _stoppable():
+        done = commands.destroy(folder.name, cloud, region, limit, _watcher(as_json, yes=True), None)
+    if as_json:
+        show_json({"name": folder.name, "left": 0, "found_by_tag": done.swept})
+    else:
+        show_text(f"Fleet {folder.name}: 0 left.")
+
+
+def list_fleets(cloud: str | None, region: str, *, everywhere: bool, as_json: bool) -> None:
+    """By record, or by tag in a cloud."""
+    if cloud is None:
+        known = commands.local_fleets()
+        if as_json:
+            show_json({"fleets": [fleet.to_json() for fleet in known], "current": commands.current_name()})
+        elif known:
+            show_table("", view.FLEET_HEADERS, view.fleet_rows(known, commands.current_name(), time.time()))
+        else:
+            note("no fleet on this machine; rent one: mlb infra apply --cloud docker --nodes 2")
+        return
+    found = [f for _, place in by_tag.places(cloud, region, everywhere=everywhere) for f in place.fleets()]
+    if as_json:
+        show_json({"fleets": [asdict(fleet) for fleet in found]})
+    else:
+        show_table("", view.TAGGED_HEADERS, view.tagged_rows(found, time.time()))
+
+
+def collect(cloud: str, region: str, *, everywhere: bool, yes: bool, as_json: bool) -> None:
+    """Remove what is past its deadline, or list it."""
+    removed = []
+    for _, place in by_tag.places(cloud, region, everywhere=everywhere):
+        for fleet in by_tag.expired(place, time.time()):
+            if yes:
+                by_tag.collect(place, fleet)
+            removed.append(fleet)
+    if as_json:
+        show_json({"removed": yes, "fleets": [asdict(fleet) for fleet in removed]})
+        return
+    if removed:
+        show_table("", view.TAGGED_HEADERS, view.tagged_rows(removed, time.time()))
+    verb = "removed" if yes else "past their deadline; --yes removes them"
+    show_text(f"{len(removed)} fleets {verb}")
+
+
+def _watcher(as_json: bool, *, yes: bool) -> Watcher:
+    def confirm(quote: Quote, plan: Plan) -> bool:
+        _tell(view.quote_text(quote))
+        _tell(view.plan_text(plan))
+        return yes or _ask("Rent this?")
+
+    def event(event: Event) -> None:
+        if event.get("type") in _SHOWN:
+            _tell(f"  {event['@message']}")
+
+    def check(check: Check) -> None:
+        _tell(f"  {check.node}: {'; '.join(check.problems) or f'ready after {check.seconds:.1f} s'}")
+
+    quiet = as_json and not sys.stderr.isatty()
+    warn = _warn
+    return Watcher(confirm=confirm, warn=warn) if quiet else Watcher(_tell, event, check, confirm, warn)
+
+
+def _warn(text: str) -> None:
+    _tell(f"  ! {text}")
+
+
+def _tell(text: str) -> None:
+    """A line on stderr, which may be gone: a closed terminal or pipe must cut short nothing that costs money."""
+    with suppress(OSError, SystemExit):  # rich leaves the program when a pipe is closed
+        note(text)
+
+
+def _ask(question: str) -> bool:
+    """Whether the answer is yes; ctrl-C and an end of input are no."""
+    import typer
+
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
+
+
+def _refuse_without_answer(yes: bool) -> None:
+    """Nobody is there to answer: say how to run it without a question."""
+    if not yes and not ask_allowed():
+        raise UsageError(
+            "This asks before it acts, and there is no terminal to ask on.",
+            fix=f"Run: {shlex.join(['mlb', *sys.argv[1:], '--yes'])}",
+        )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a command as ctrl-C does: in good order."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {sig: signal.signal(sig, stop) for sig in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)

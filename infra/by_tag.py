@@ -1,0 +1,83 @@
+"""Fleets by their tags alone: where to look, what is past its deadline, how to remove it without any record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..errors import PreflightError, TeardownIncomplete, UsageError
+from .blueprint import Blueprint
+from .cloud import Cloud, Leftover, TaggedFleet
+from .folder import FleetFolder
+from .spec import NOT_BUILT, FleetSpec
+from .teardown import Teardown
+from .watcher import Watcher
+
+
+def refuse_if_not_built(cloud: str) -> None:
+    """Raises UsageError for a place that can be quoted but not rented from yet."""
+    if cloud in NOT_BUILT:
+        raise UsageError(
+            f"`mlb infra` cannot rent from {cloud} yet.",
+            why=NOT_BUILT[cloud],
+            fix="Use --cloud aws or --cloud docker.",
+        )
+
+
+def cloud_for(spec: FleetSpec) -> Cloud:
+    """The place of a spec; its library is imported here and nowhere earlier."""
+    refuse_if_not_built(spec.cloud)
+    if spec.cloud == "docker":
+        from .docker import Docker
+
+        return Docker()
+    if spec.cloud == "aws":
+        from .aws import Aws
+
+        return Aws(spec.region)
+    raise AssertionError(spec.cloud)
+
+
+def places(cloud: str, region: str, *, everywhere: bool) -> list[tuple[str, Cloud]]:
+    """The places to look at for fleets by tag, each with the name of its region."""
+    if cloud == "aws" and everywhere:
+        from .aws import all_regions
+
+        return [(name, cloud_for(FleetSpec(name="all", cloud="aws", region=name))) for name in all_regions()]
+    spec = FleetSpec(name="all", cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    return [(spec.region, cloud_for(spec))]
+
+
+def expired(cloud: Cloud, now: float) -> list[TaggedFleet]:
+    """Fleets past their deadline, found by tag alone: what a node's own timer should have ended and did not."""
+    return [f for f in cloud.fleets() if f.expires_epoch is not None and f.expires_epoch <= now]
+
+
+def collect(cloud: Cloud, fleet: TaggedFleet) -> None:
+    """Remove an expired fleet; raises TeardownIncomplete with what is left."""
+    left: Sequence[Leftover] = cloud.left(fleet.fleet_id)
+    problems: Sequence[str] = ()
+    for _ in range(3):
+        if not left:
+            return
+        problems = cloud.remove(left)
+        left = cloud.left(fleet.fleet_id)
+    if left:
+        lines = [*(f"{x.kind} {x.id} {x.place}" for x in left), *problems]
+        raise TeardownIncomplete(f"{len(left)} resources of {fleet.name} are left.", why="\n".join(lines))
+
+
+def destroy_by_tag(folder: FleetFolder, like: Blueprint, watcher: Watcher) -> Teardown:
+    """Remove all fleets of that name that carry this user's mark; `like` says the name, the place and the owner."""
+    spec = like.spec
+    cloud = cloud_for(spec)
+    mine = [f for f in cloud.fleets() if (f.name, f.owner) == (spec.name, like.owner)]
+    if not mine:
+        raise PreflightError(
+            f"No fleet {spec.name} of yours is to be found in {spec.cloud} {spec.region}".rstrip() + "."
+        )
+    done = Teardown(cloud, like, folder, watcher.say)
+    for fleet in mine:
+        done = Teardown(cloud, replace(like, fleet_id=fleet.fleet_id), folder, watcher.say).run(None)
+    folder.remove()
+    return done

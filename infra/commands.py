@@ -1,0 +1,269 @@
+"""What the verbs of `mlb infra` do, without a word printed: the CLI asks here and shows the answer."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import PreflightError, ResultsInvalid, UsageError
+from . import fleet as fleets
+from . import ssh
+from .address import my_cidr
+from .blueprint import Blueprint
+from .by_tag import cloud_for, destroy_by_tag, refuse_if_not_built
+from .catalogue import load as load_catalogue
+from .catalogue import utc_today
+from .fleet import Fleet
+from .folder import FleetFolder, state_home, write_private
+from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
+from .render import render
+from .spec import FleetSpec, did_you_mean
+from .stack import Outcome, Stack
+from .teardown import Teardown
+from .terraform import Plan
+from .watcher import Limits, Watcher
+
+# What a fleet that exists may still be asked to change; everything else would make it another fleet.
+CHANGEABLE = frozenset({"nodes", "allow_cidr", "allow_world", "max_price", "unknown_price_ok"})
+MIN_LEFT_S = 300
+DRY_RUN_ID = "00000000"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A fleet that was asked for, checked and quoted; nothing has been started."""
+
+    folder: FleetFolder
+    blueprint: Blueprint
+    quote: Quote
+    known: Fleet | None
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A node of the record beside what the place says of it."""
+
+    name: str
+    id: str
+    ssh_host: str
+    state: str
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """A fleet as it is recorded, and as it is."""
+
+    fleet: Fleet
+    nodes: tuple[NodeState, ...]
+
+    @property
+    def drifted(self) -> bool:
+        return any(node.state != "running" for node in self.nodes)
+
+
+def request(given: Mapping[str, Any], home: Path | None = None) -> Request:
+    """The options that were given, completed: by the fleet of that name if it exists, by defaults otherwise."""
+    folder = FleetFolder(home or state_home(), _name(given))
+    known = fleets.load(folder)
+    spec = _changed(known, given) if known else _spec(given)
+    quote = make_quote(spec, load_catalogue(), utc_today())
+    if known:
+        return Request(folder, replace(known.blueprint, spec=spec), quote, known)
+    return Request(folder, _new_blueprint(spec, quote), quote, None)
+
+
+def quote(given: Mapping[str, Any]) -> Quote:
+    """What a new fleet would cost, whatever fleets there are."""
+    return make_quote(_spec(given), load_catalogue(), utc_today())
+
+
+def dry_run(asked: Request) -> dict[str, str]:
+    """The files that `apply` would hand to Terraform, with placeholders for what only the account can say."""
+    blueprint = asked.blueprint
+    if asked.known is None:
+        zone = blueprint.zone or {"aws": f"{blueprint.spec.region}a", "gcp": f"{blueprint.spec.region}-a"}.get(
+            blueprint.spec.cloud, ""
+        )
+        spec = replace(blueprint.spec, allow_cidr=blueprint.spec.allow_cidr or "192.0.2.1/32")
+        ports = tuple(range(42000, 42000 + spec.nodes))
+        key = "ssh-ed25519 THE-KEY-THAT-APPLY-MAKES"
+        blueprint = replace(
+            blueprint, spec=spec, zone=zone, fleet_id=DRY_RUN_ID, public_key=key, subnet="10.200.0", ports=ports
+        )
+    return render(blueprint, int(time.time())) if blueprint.spec.cloud != "ssh" else {}
+
+
+def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
+    """What `apply` would do, asked of the account itself."""
+    refuse_if_not_built(asked.blueprint.spec.cloud)
+    return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
+
+
+def apply(asked: Request, limits: Limits, watcher: Watcher) -> Outcome:
+    """Make the fleet as it was asked for; see `Stack.apply` for what it raises."""
+    refuse_if_not_built(asked.blueprint.spec.cloud)
+    refuse_if_unknown(asked.quote)
+    refuse_if_over(asked.quote)
+    _refuse_if_ending(asked)
+    asked = _with_address(asked)
+    stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
+    outcome = stack.apply(asked.blueprint, asked.quote)
+    make_current(asked.folder)
+    return outcome
+
+
+def status(folder: FleetFolder) -> FleetStatus:
+    """The record and the place side by side."""
+    fleet = _known(folder)
+    alive = cloud_for(fleet.blueprint.spec).alive(fleet.blueprint)
+    nodes = tuple(NodeState(n.name, n.id, n.ssh_host, alive.get(n.id, "gone")) for n in fleet.nodes)
+    return FleetStatus(fleet, nodes)
+
+
+def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: Watcher, home: Path | None) -> Teardown:
+    """Remove a fleet by its record, or by its tags alone when the record is lost or damaged."""
+    folder = FleetFolder(home or state_home(), name)
+    try:
+        known = fleets.load(folder)
+    except ResultsInvalid:
+        if cloud is None:
+            raise
+        known = None
+    if known and cloud not in (None, known.blueprint.spec.cloud):
+        raise UsageError(
+            f"The fleet {name} of this machine is on {known.blueprint.spec.cloud}, not on {cloud}.",
+            fix="Leave --cloud out to destroy that one; `mlb infra ls --cloud CLOUD` shows what else there is.",
+        )
+    if known:
+        return _stack(folder, known.blueprint.spec, limits, watcher).destroy()
+    if cloud is None:
+        raise PreflightError(
+            f"There is no fleet {name} on this machine.",
+            fix=_names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
+        )
+    spec = FleetSpec(name=name, cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher)
+
+
+def local_fleets(home: Path | None = None) -> list[Fleet]:
+    """The fleets that are recorded on this machine; raises ResultsInvalid, which names a damaged record."""
+    base = home or state_home()
+    found = []
+    for name in fleets.names(FleetFolder(base, "x")):
+        fleet = fleets.load(FleetFolder(base, name))
+        if fleet:
+            found.append(fleet)
+    return found
+
+
+def folder_of(name: str | None) -> FleetFolder:
+    """The folder of a fleet, or of the current one; raises UsageError for a name that is none."""
+    chosen = name or current_name()
+    if not chosen:
+        raise UsageError("Which fleet?", fix="Add --name, or rent one: mlb infra apply --cloud docker --nodes 2")
+    # The name becomes a path: whatever cannot be a fleet's name cannot be looked for either.
+    return FleetFolder(state_home(), FleetSpec(name=chosen, cloud="docker").name)
+
+
+def ssh_to(folder: FleetFolder, node: str, command: Sequence[str]) -> list[str]:
+    """The command line to a node by name or number, its host key pinned."""
+    fleet = _known(folder)
+    by_name = {n.name: n for n in fleet.nodes} | {str(i): n for i, n in enumerate(fleet.nodes)}
+    if node not in by_name:
+        raise UsageError(f"There is no node {node!r}.", fix=did_you_mean(node, [n.name for n in fleet.nodes]))
+    return ssh.ssh_argv(folder, by_name[node], *(["--", *command] if command else []), batch=False)
+
+
+def current_name(home: Path | None = None) -> str | None:
+    """The name of the current fleet: the one applied last."""
+    file = (home or state_home()) / "current"
+    return file.read_text(encoding="utf-8").strip() if file.exists() else None
+
+
+def make_current(folder: FleetFolder) -> None:
+    write_private(folder.home / "current", folder.name + "\n")
+
+
+def _refuse_if_ending(asked: Request) -> None:
+    """New nodes would have the fleet's old deadline, and end as they begin."""
+    left_s = asked.blueprint.expires_epoch - time.time()
+    if asked.known and left_s < MIN_LEFT_S:
+        raise PreflightError(
+            f"The fleet {asked.folder.name} {'ended' if left_s <= 0 else 'ends'} at {asked.blueprint.expires_at}.",
+            fix=f"`mlb infra destroy --name {asked.folder.name}` clears it away; then apply it anew.",
+        )
+
+
+def _stack(folder: FleetFolder, spec: FleetSpec, limits: Limits, watcher: Watcher) -> Stack:
+    return Stack(folder, cloud_for(spec), limits, watcher)
+
+
+def _name(given: Mapping[str, Any]) -> str:
+    name = given.get("name") or given.get("cloud") or current_name()
+    if not name:
+        raise UsageError("Which cloud?", fix="Add --cloud aws, gcp, docker or ssh.")
+    return str(name)
+
+
+def _spec(given: Mapping[str, Any]) -> FleetSpec:
+    if "cloud" not in given:
+        raise UsageError(
+            f"There is no fleet {_name(given)} yet: which cloud?", fix="Add --cloud aws, gcp, docker or ssh."
+        )
+    defaults = {"gpus": 1} if given["cloud"] in ("aws", "gcp") else {}
+    return FleetSpec(**{**defaults, **given, "name": _name(given)})
+
+
+def _changed(known: Fleet, given: Mapping[str, Any]) -> FleetSpec:
+    spec = known.blueprint.spec
+    for key, value in given.items():
+        if key not in CHANGEABLE and getattr(spec, key) != value:
+            raise UsageError(
+                f"The fleet {spec.name} has {key.replace('_', '-')} {getattr(spec, key)}, not {value}.",
+                why="Only its --nodes, --allow-cidr and --max-price can be changed.",
+                fix=f"Give the new fleet another --name, or `mlb infra destroy --name {spec.name}` first.",
+            )
+    return replace(spec, **{key: value for key, value in given.items() if key in CHANGEABLE})
+
+
+def _new_blueprint(spec: FleetSpec, quote: Quote) -> Blueprint:
+    return Blueprint(
+        spec=spec,
+        fleet_id=secrets.token_hex(4),
+        machine=quote.chosen.machine if quote.chosen else None,
+        zone=spec.zone or "",
+        created=int(time.time()),
+        owner=f"{getpass.getuser()}@{socket.gethostname()}"[:120],
+        version=__version__,
+        public_key="",
+    )
+
+
+def _with_address(asked: Request) -> Request:
+    spec = asked.blueprint.spec
+    if spec.allow_cidr or spec.cloud in ("docker", "ssh"):
+        return asked
+    return replace(asked, blueprint=replace(asked.blueprint, spec=replace(spec, allow_cidr=my_cidr())))
+
+
+def _known(folder: FleetFolder) -> Fleet:
+    known = fleets.load(folder)
+    if known is None:
+        raise PreflightError(f"There is no fleet {folder.name} on this machine.", fix=_names_hint(folder))
+    return known
+
+
+def _names_hint(folder: FleetFolder) -> str:
+    names = fleets.names(folder)
+    return did_you_mean(folder.name, names) if names else "There are none; `mlb infra apply` makes one."
+
+
+def _no_quote(spec: FleetSpec) -> Quote:
+    return Quote(spec, None, (), ())

@@ -1,0 +1,130 @@
+"""`fleet.json`: what was rented, where its nodes are, how it got there. The seam to all that follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from ..errors import ResultsInvalid, UsageError
+from .blueprint import Blueprint
+from .folder import FleetFolder, write_private
+
+SCHEMA_VERSION = 1
+Status = Literal["creating", "ready", "not-ready", "destroying"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine, as every cloud's module puts it out.
+
+    Attributes:
+        id: what the cloud calls it.
+        image: the image that it booted, resolved.
+    """
+
+    name: str
+    id: str
+    public_ip: str
+    private_ip: str
+    ssh_host: str
+    ssh_port: int
+    ssh_user: str
+    gpus: int
+    image: str = ""
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Node:
+        known = {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None}
+        known["ssh_port"] = int(known["ssh_port"])
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One zone that was tried, and what came of it."""
+
+    zone: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A fleet as this machine knows it; written before the first machine is asked for."""
+
+    blueprint: Blueprint
+    status: Status
+    nodes: tuple[Node, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    usd_per_hour: float | None = None
+    price_source: str = ""
+    checks: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return self.blueprint.spec.name
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "fleet_id": self.blueprint.fleet_id,
+            "cloud": self.blueprint.spec.cloud,
+            "region": self.blueprint.spec.region,
+            "zone": self.blueprint.zone,
+            "status": self.status,
+            "expires_at": self.blueprint.expires_at,
+            "nodes": [asdict(node) for node in self.nodes],
+            "usd_per_hour": self.usd_per_hour,
+            "price_source": self.price_source,
+            "attempts": [asdict(attempt) for attempt in self.attempts],
+            "checks": list(self.checks),
+            "blueprint": self.blueprint.to_json(),
+        }
+
+    def changed(self, **changes: Any) -> Fleet:
+        return replace(self, **changes)
+
+    def save(self, folder: FleetFolder) -> Fleet:
+        write_private(folder.fleet_json, json.dumps(self.to_json(), indent=2) + "\n")
+        return self
+
+
+def load(folder: FleetFolder) -> Fleet | None:
+    """The fleet, or None if there is none; raises ResultsInvalid for a file that cannot be read."""
+    try:
+        raw = json.loads(folder.fleet_json.read_text(encoding="utf-8"))
+        if raw["schema_version"] > SCHEMA_VERSION:
+            raise UsageError(
+                f"The fleet {folder.name} was made by a later version of mlb ({raw['blueprint']['version']}).",
+                fix="Use that version, or destroy the fleet by its tags: mlb infra gc.",
+            )
+        return _parse(raw)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsInvalid(
+            f"{folder.fleet_json} is damaged.",
+            why=f"{type(error).__name__}: {error}",
+            fix=f"`mlb infra destroy --name {folder.name} --cloud CLOUD` finds the machines by their tags.",
+        ) from None
+
+
+def names(folder_home: FleetFolder) -> list[str]:
+    """The names of the fleets that lie on this machine, sorted."""
+    home = folder_home.home / "fleets"
+    return sorted(p.name for p in home.glob("*") if (p / "fleet.json").exists()) if home.is_dir() else []
+
+
+def _parse(raw: Mapping[str, Any]) -> Fleet:
+    return Fleet(
+        blueprint=Blueprint.from_json(raw["blueprint"]),
+        status=raw["status"],
+        nodes=tuple(Node.from_json(node) for node in raw["nodes"]),
+        attempts=tuple(Attempt(**attempt) for attempt in raw.get("attempts", ())),
+        usd_per_hour=raw.get("usd_per_hour"),
+        price_source=raw.get("price_source", ""),
+        checks=tuple(raw.get("checks", ())),
+    )

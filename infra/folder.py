@@ -1,0 +1,204 @@
+"""Where a fleet's files lie on this machine, written so that a crash leaves the old file or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DiskFull, Locked
+from .blueprint import iso
+
+LOCK_POLL_S = 0.1
+ORPHAN_GRACE_S = 60.0
+
+
+def state_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$MLB_HOME/state`, or `mlb` in the user's state folder."""
+    if environ.get("MLB_HOME"):
+        return Path(environ["MLB_HOME"]).absolute() / "state"
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "mlb"
+
+
+@dataclass(frozen=True)
+class FleetFolder:
+    """The paths of one fleet. Everything is for the owner alone: 0700 and 0600."""
+
+    home: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.home / "fleets" / self.name
+
+    @property
+    def fleet_json(self) -> Path:
+        return self.path / "fleet.json"
+
+    @property
+    def module(self) -> Path:
+        """The rendered root module with its state, kept so that a later mlb can destroy what this one made."""
+        return self.path / "module"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.module / "saved.plan"
+
+    @property
+    def key(self) -> Path:
+        return self.path / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.path / "known_hosts"
+
+    @property
+    def lock_file(self) -> Path:
+        # Beside the fleets, not among their files: it is held while a fleet's folder is removed.
+        return self.home / "locks" / f"{self.name}.lock"
+
+    def create(self) -> None:
+        for folder in (self.home, self.home / "fleets", self.path, self.module):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove(self) -> None:
+        """Takes the whole folder out of sight in one step, then deletes it."""
+        gone = self.path.with_name(f".{self.name}.{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 in one step; raises DiskFull when there is no room for it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DiskFull(f"{path} cannot be written.", why=str(error), fix="Make room, or set MLB_HOME.") from None
+
+
+class FleetLock:
+    """Held while one command works on a fleet.
+
+    Terraform inherits the descriptor, so the lock outlives an mlb that was killed until Terraform has ended
+    too: whoever comes next finds out that way, and asks that orphan to stop.
+    """
+
+    def __init__(self, folder: FleetFolder, what: str) -> None:
+        self.folder = folder
+        self.what = what
+        self.fd = -1
+
+    @contextlib.contextmanager
+    def held(self, timeout_s: float) -> Iterator[FleetLock]:
+        """Waits up to `timeout_s`; raises Locked, which names the holder."""
+        for folder in (self.folder.home, self.folder.lock_file.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.fd = os.open(self.folder.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._acquire(timeout_s)
+            self._write(
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "what": self.what,
+                    "since": int(time.time()),
+                }
+            )
+            yield self
+            self._write({})
+        finally:
+            os.close(self.fd)
+            self.fd = -1
+
+    def started(self, group: int) -> None:
+        """Note the process group of the running engine, for whoever finds the lock without its owner."""
+        self._write({**self._read(), "group": group})
+
+    def _acquire(self, timeout_s: float) -> None:
+        until = time.monotonic() + timeout_s
+        while not self._try():
+            holder = self._read()
+            if _is_orphaned(holder):
+                _end(int(holder["group"]), self._try)
+            elif time.monotonic() >= until:
+                raise _locked(self.folder.name, holder)
+            else:
+                threading.Event().wait(LOCK_POLL_S)
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            holder = json.loads(os.pread(self.fd, 4096, 0) or b"{}")
+        except ValueError:
+            return {}
+        return holder if isinstance(holder, dict) else {}
+
+    def _write(self, holder: Mapping[str, Any]) -> None:
+        # Who holds it is for messages; a full disk must not keep anyone from destroying a fleet.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, json.dumps(holder).encode(), 0)
+
+
+def _is_orphaned(holder: Mapping[str, Any]) -> bool:
+    here = holder.get("host") == socket.gethostname()
+    return here and "group" in holder and not _is_alive(int(holder["pid"]))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _end(group: int, is_free: Callable[[], bool]) -> None:
+    """SIGINT to the orphan, so that it writes its state; SIGKILL to its group when it takes too long."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(group, signal.SIGINT)
+    until = time.monotonic() + ORPHAN_GRACE_S
+    while _is_alive(group) and not is_free() and time.monotonic() < until:
+        threading.Event().wait(LOCK_POLL_S)
+    # If the lock is still held, what is left of the group is a plugin or a provisioner's command.
+    if not is_free():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _locked(name: str, holder: Mapping[str, Any]) -> Locked:
+    if not holder:
+        return Locked(f"Another process works on the fleet {name}.", fix="Try again when it is done.")
+    who = f"{holder.get('what')} by process {holder.get('pid')} on {holder.get('host')}"
+    return Locked(
+        f"The fleet {name} is locked: {who}.",
+        why=f"It began at {iso(int(holder.get('since', 0)))}.",
+        fix="Try again when it is done, or wait longer with --lock-timeout.",
+    )

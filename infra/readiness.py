@@ -1,0 +1,158 @@
+"""A node is ready when it says so itself: SSH, first boot over, the GPUs that were asked for, clock, disk."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import NodeNotReady
+from . import ssh
+from .fleet import Node
+from .folder import FleetFolder
+
+MAX_PARALLEL = 64
+MIN_DISK_GB = 5.0
+MAX_CLOCK_OFFSET_S = 5.0
+RETRY_S = 0.2
+WRONG_KEY = "its host key is not the one that is pinned: somebody may be in between"
+_MAX_EVIDENCE = 500
+_MAX_ANSWER = 4096
+
+# One line of JSON from plain sh: nothing needs to be installed on the node for it.
+PROBE = r"""
+set -u
+boot=none
+if command -v cloud-init >/dev/null 2>&1; then
+  cloud-init status --wait >/dev/null 2>&1
+  boot=$(cloud-init status 2>/dev/null | sed -n 's/^status: *//p')
+fi
+gpus=0; driver=; names=
+if command -v nvidia-smi >/dev/null 2>&1; then
+  if list=$(nvidia-smi --query-gpu=name,driver_version,ecc.mode.current --format=csv,noheader 2>&1); then
+    gpus=$(printf '%s\n' "$list" | wc -l)
+    driver=$(printf '%s\n' "$list" | head -n 1 | cut -d, -f2)
+  else
+    gpus=-1
+  fi
+  names=$(printf '%s' "$list" | tr '"\\\n' "'/;")
+fi
+disk_kb=$(df -Pk . | awk 'NR == 2 { print $4 }')
+printf '{"boot": "%s", "gpus": %s, "driver": "%s", "gpu_names": "%s", "disk_kb": %s, "cpus": %s, "time_s": %s}\n' \
+  "$boot" "$gpus" "$driver" "$names" "$disk_kb" "$(nproc)" "$(date +%s)"
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one node said; `problems` is empty when it is ready."""
+
+    node: str
+    problems: tuple[str, ...]
+    seconds: float
+    boot: str = ""
+    gpus: int = 0
+    driver: str = ""
+    gpu_names: str = ""
+    disk_gb: float = 0.0
+    cpus: int = 0
+    clock_offset_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check_all(
+    folder: FleetFolder,
+    nodes: Sequence[Node],
+    deadline_s: float,
+    on_done: Callable[[Check], None] = lambda _: None,
+) -> tuple[Check, ...]:
+    """Ask all nodes at once; one that does not answer by the deadline has that as its problem."""
+    until = time.monotonic() + deadline_s
+
+    stop = threading.Event()
+
+    def one(node: Node) -> Check:
+        check = check_node(folder, node, until, stop)
+        on_done(check)
+        return check
+
+    with ThreadPoolExecutor(max_workers=min(MAX_PARALLEL, max(1, len(nodes)))) as pool:
+        try:
+            return tuple(pool.map(one, nodes))
+        finally:
+            # After ctrl-C the pool still waits for its threads: they must not go on to the deadline.
+            stop.set()
+
+
+def refuse_if_any_failed(checks: Sequence[Check]) -> None:
+    """Raises NodeNotReady, which names each node that is not ready with its evidence."""
+    bad = [c for c in checks if c.problems]
+    if bad:
+        lines = [f"{c.node}: {problem}" for c in bad for problem in c.problems]
+        raise NodeNotReady(
+            f"{len(bad)} of {len(checks)} nodes are not ready: {', '.join(c.node for c in bad)}.",
+            why="\n".join(lines),
+        )
+
+
+def check_node(folder: FleetFolder, node: Node, until: float, stop: threading.Event) -> Check:
+    """Try until the node answers or the time is over; a wrong host key is never tried twice."""
+    begun = time.monotonic()
+    while True:
+        left = max(1.0, until - time.monotonic())
+        answer = ssh.run(folder, node, "sh -s", stdin=PROBE, timeout_s=left, stop=stop)
+        took = time.monotonic() - begun
+        if answer.code == 0:
+            return judge(node, answer.out, took)
+        if "HOST IDENTIFICATION HAS CHANGED" in answer.err or "Host key verification failed" in answer.err:
+            return Check(node.name, ("its host key is not the one that is pinned: somebody may be in between",), took)
+        if time.monotonic() + RETRY_S >= until or stop.wait(RETRY_S):
+            return Check(node.name, (f"no answer by SSH: {clean(answer.err) or answer.code}",), took)
+
+
+def judge(node: Node, out: str, seconds: float) -> Check:
+    """What a node's answer comes to."""
+    try:
+        said = json.loads(out.strip().splitlines()[-1][:_MAX_ANSWER])
+        check = Check(
+            node=node.name,
+            problems=(),
+            seconds=round(seconds, 3),
+            boot=clean(str(said["boot"])),
+            gpus=int(said["gpus"]),
+            driver=clean(str(said["driver"])).strip(),
+            gpu_names=clean(str(said["gpu_names"])),
+            disk_gb=round(int(said["disk_kb"]) / 1e6, 1),
+            cpus=int(said["cpus"]),
+            clock_offset_s=round(int(said["time_s"]) + 0.5 - time.time(), 1),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        return Check(node.name, (f"its answer makes no sense: {clean(out)}",), seconds)
+    return Check(**{**asdict(check), "problems": tuple(_problems(check, node))})
+
+
+def clean(text: str) -> str:
+    """Remote text without control characters and at a bearable length: it is shown on a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()[:_MAX_EVIDENCE]
+
+
+def _problems(check: Check, node: Node) -> list[str]:
+    problems = []
+    if check.boot not in ("none", "done", "disabled"):
+        problems.append(f"first boot ended as {check.boot!r} (cloud-init status --long says more)")
+    if check.gpus < 0:
+        problems.append(f"nvidia-smi failed: {check.gpu_names}")
+    elif check.gpus < node.gpus:
+        problems.append(f"{check.gpus} GPUs instead of {node.gpus}: {check.gpu_names or 'no nvidia-smi'}")
+    if check.disk_gb < MIN_DISK_GB:
+        problems.append(f"{check.disk_gb} GB of disk free, {MIN_DISK_GB:g} are needed")
+    if abs(check.clock_offset_s) > MAX_CLOCK_OFFSET_S:
+        problems.append(f"its clock is {check.clock_offset_s:g} s off this machine's")
+    return problems

@@ -1,0 +1,290 @@
+"""One fleet from its spec to machines that answer, and back to nothing.
+
+The order that keeps money safe: the record is written before the first machine is asked for, a plan is applied only
+as it was shown, a zone that fails is emptied before the next is tried, and nothing is called gone before the place
+itself says so.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from ..errors import (
+    CapacityError,
+    DiskFull,
+    Interrupted,
+    Locked,
+    MlbError,
+    NodeNotReady,
+    PreflightError,
+    ProvisionFailed,
+)
+from . import fleet as fleets
+from . import readiness, ssh
+from .blueprint import Blueprint
+from .cloud import Cloud, Place
+from .engine import Engine, find_engine
+from .failures import goes_on, kind_of, no_capacity, provision_failed, short
+from .fleet import Attempt, Fleet, Node
+from .folder import FleetFolder, FleetLock, write_private
+from .quote import Quote
+from .render import render
+from .teardown import Teardown
+from .terraform import Plan, Terraform, TerraformFailed
+from .watcher import Limits, Watcher
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `apply` came to; `plan` is empty when there was nothing to do."""
+
+    fleet: Fleet
+    plan: Plan
+
+
+@dataclass
+class Stack:
+    """One fleet on this machine. Every public method holds the fleet's lock while it works."""
+
+    folder: FleetFolder
+    cloud: Cloud
+    limits: Limits = field(default_factory=Limits)
+    watcher: Watcher = field(default_factory=Watcher)
+    engine: Engine | None = None
+    _lock: FleetLock | None = None
+
+    def apply(self, wanted: Blueprint, quote: Quote) -> Outcome:
+        """Make the fleet as it is wanted, or leave nothing behind.
+
+        Raises:
+            PreflightError, CapacityError, ProvisionFailed, NodeNotReady, TeardownIncomplete, Locked, Interrupted.
+        """
+        with self._locked("apply"):
+            known = fleets.load(self.folder)
+            if known and known.blueprint.fleet_id != wanted.fleet_id:
+                raise Locked(
+                    f"Another command made the fleet {self.folder.name} in the meantime.",
+                    fix="Run this one again: it goes on from what there is.",
+                )
+            self.watcher.say("Looking at the account, its quotas and its zones")
+            adding = wanted.spec.nodes - (len(known.nodes) if known else 0)
+            place = self._preflight(wanted, adding)
+            self.engine = self.engine or find_engine()
+            self.folder.create()
+            wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
+            wanted = self.cloud.prepare(wanted)
+            price = None if quote.per_hour is None else float(quote.per_hour)
+            source = quote.chosen.source if quote.chosen else ""
+            fleet = Fleet(wanted, "creating", usd_per_hour=price, price_source=source)
+            if known and known.status != "creating":
+                return self._change(replace(fleet, nodes=known.nodes, status=known.status), known, quote)
+            # A creation that was cut short goes on in its own zone: what there is of it is there.
+            first = [known.blueprint.zone] if known else []
+            zones = list(dict.fromkeys([*first, *place.zones]))
+            return self._create(fleet, zones, quote)
+
+    def plan(self, wanted: Blueprint) -> Plan:
+        """What `apply` would do in the first zone; writes nothing but the module."""
+        with self._locked("plan"):
+            known = fleets.load(self.folder)
+            place = self._preflight(wanted, wanted.spec.nodes)
+            self.engine = self.engine or find_engine()
+            self.folder.create()
+            wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
+            zone = known.blueprint.zone if known else place.zones[0]
+            made = self._plan(self.cloud.prepare(wanted.at(zone)))
+            if known is None:
+                self.folder.remove()
+            return made
+
+    def destroy(self) -> Teardown:
+        """Remove everything of the fleet and its record; raises TeardownIncomplete with what is left."""
+        with self._locked("destroy"):
+            known = fleets.load(self.folder)
+            if known is None:
+                raise PreflightError(
+                    f"There is no fleet {self.folder.name} on this machine.", fix="`mlb infra ls` lists them."
+                )
+            with suppress(DiskFull):  # a full disk must not keep a fleet alive
+                known.changed(status="destroying").save(self.folder)
+            done = self._teardown(known)
+            self.folder.remove()
+            return done
+
+    def _create(self, fleet: Fleet, zones: Sequence[str], quote: Quote) -> Outcome:
+        attempts: list[Attempt] = []
+        for zone in zones:
+            here = fleet.changed(blueprint=fleet.blueprint.at(zone), attempts=tuple(attempts)).save(self.folder)
+            begun = time.monotonic()
+            try:
+                plan = self._converge(here.blueprint, quote if not attempts else None)
+                return self._ready(here, plan)
+            except TerraformFailed as error:
+                self.watcher.say(f"{zone or 'Docker'} cannot serve the fleet; removing what was begun")
+                self._teardown(here)
+                attempts.append(Attempt(zone, short(error), round(time.monotonic() - begun, 1)))
+                if kind_of(error.problems, timed_out=error.timed_out) != "capacity":
+                    self.folder.remove()
+                    raise provision_failed(error) from None
+            except (KeyboardInterrupt, Interrupted):
+                self.watcher.say("Stopped; removing what was begun")
+                self._teardown(here)
+                self.folder.remove()
+                raise Interrupted("Stopped. Nothing of the fleet is left.") from None
+            except NodeNotReady:
+                raise
+            except Exception:
+                # Whatever it is, machines may have been asked for.
+                self.watcher.say("That failed; removing what was begun")
+                self._teardown(here)
+                self.folder.remove()
+                raise
+        self.folder.remove()
+        raise no_capacity(attempts)
+
+    def _change(self, fleet: Fleet, known: Fleet, quote: Quote) -> Outcome:
+        """Change a fleet that works; when that fails it is put back to what it was."""
+        here = fleet.changed(blueprint=fleet.blueprint.at(known.blueprint.zone), attempts=known.attempts)
+        try:
+            plan = self._converge(here.blueprint, quote)
+        except (TerraformFailed, KeyboardInterrupt) as error:
+            self.watcher.say("That failed; putting the fleet back to what it was")
+            self._put_back(known)
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted("Stopped. The fleet is as it was.", fix=goes_on(self.folder.name)) from None
+            as_before = f"The fleet is as it was; {goes_on(self.folder.name)}"
+            if kind_of(error.problems, timed_out=error.timed_out) == "capacity":
+                zone = known.blueprint.zone
+                raise CapacityError(
+                    f"{zone or 'Docker'} has no more machines.", why=short(error), fix=as_before
+                ) from None
+            why = "\n".join(error.problems)
+            raise ProvisionFailed("The fleet could not be changed.", why=why, fix=as_before) from None
+        try:
+            return self._ready(here, plan)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped before all nodes were checked.", fix=f"{goes_on(self.folder.name)}") from None
+
+    def _put_back(self, known: Fleet) -> None:
+        try:
+            self._converge(known.blueprint, None)
+        except (MlbError, KeyboardInterrupt) as error:
+            with suppress(DiskFull):
+                known.changed(status="not-ready").save(self.folder)
+            raise ProvisionFailed(
+                "The fleet could neither be changed nor put back.", why=str(error), fix=goes_on(self.folder.name)
+            ) from None
+
+    def _plan(self, blueprint: Blueprint) -> Plan:
+        exists = (self.folder.module / "terraform.tfstate").exists()
+        replaced = self.cloud.lost(blueprint) if exists else ()
+        terraform = self.write_module(blueprint)
+        terraform.init()
+        parallel = _parallelism(blueprint)
+        limit = self.limits.apply_s
+        return terraform.plan(self.folder.plan_file, deadline_s=limit, parallelism=parallel, replace=replaced)
+
+    def _converge(self, blueprint: Blueprint, quote: Quote | None) -> Plan:
+        """Plan, ask if there is a quote to show, apply."""
+        self.watcher.say(f"Planning {blueprint.spec.nodes} nodes {f'in {blueprint.zone}' if blueprint.zone else ''}")
+        plan = self._plan(blueprint)
+        if not plan:
+            return plan
+        if quote is not None and not self.watcher.confirm(quote, plan):
+            raise Interrupted("Not confirmed.")
+        self.watcher.say("Applying the plan")
+        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=_parallelism(blueprint))
+        return plan
+
+    def _ready(self, fleet: Fleet, plan: Plan) -> Outcome:
+        """The nodes as Terraform knows them, their host keys as the place knows them, and what they say."""
+        try:
+            return self._check(fleet, plan)
+        except MlbError as error:
+            # Machines are there, whatever it was that failed: nobody may learn of the failure and not of them.
+            raise NodeNotReady(error.what, why=error.why, fix=goes_on(self.folder.name)) from None
+
+    def _check(self, fleet: Fleet, plan: Plan) -> Outcome:
+        raw = self.terraform().output("nodes") or []
+        nodes = tuple(Node.from_json(node) for node in raw)
+        if len(nodes) != fleet.blueprint.spec.nodes:
+            raise NodeNotReady(f"Terraform's state shows {len(nodes)} nodes, not {fleet.blueprint.spec.nodes}.")
+        # A Docker node's image is built from the base that the spec names; a cloud's image is pinned as it was found.
+        image = nodes[0].image if nodes and fleet.blueprint.machine else None
+        blueprint = replace(fleet.blueprint, image_id=fleet.blueprint.image_id or image)
+        fleet = fleet.changed(blueprint=blueprint, nodes=nodes, status="not-ready").save(self.folder)
+        self._pin(nodes, plan)
+        self.watcher.say(f"Waiting for {len(nodes)} nodes to answer")
+        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check)
+        good = not any(check.problems for check in checks)
+        fleet = fleet.changed(status="ready" if good else "not-ready", checks=tuple(c.to_json() for c in checks))
+        fleet.save(self.folder)
+        readiness.refuse_if_any_failed(checks)
+        return Outcome(fleet, plan)
+
+    def _preflight(self, wanted: Blueprint, adding: int) -> Place:
+        place = self.cloud.preflight(wanted, adding)
+        for text in place.notes:
+            self.watcher.warn(text)
+        return place
+
+    def _pin(self, nodes: Sequence[Node], plan: Plan) -> None:
+        new = _indexes(plan)
+        keys = {n.name: ssh.pinned(self.folder, n) for i, n in enumerate(nodes) if i not in new}
+        unknown = [node for node in nodes if not keys.get(node.name)]
+        if unknown:
+            self.watcher.say(f"Asking for the host keys of {len(unknown)} nodes")
+            keys |= {name: list(k) for name, k in self.cloud.host_keys(unknown, self.limits.ready_s).items()}
+        ssh.write_known_hosts(self.folder, nodes, keys)
+
+    def _teardown(self, fleet: Fleet) -> Teardown:
+        blueprint = fleet.blueprint
+
+        def by_terraform() -> None:
+            limit, parallel = self.limits.destroy_s, _parallelism(blueprint)
+            self.terraform().destroy(self.folder.plan_file, deadline_s=limit, parallelism=parallel)
+
+        has_state = (self.folder.module / "terraform.tfstate").exists()
+        done = Teardown(self.cloud, blueprint, self.folder, self.watcher.say, fleet.usd_per_hour)
+        return done.run(by_terraform if has_state else None)
+
+    def terraform(self) -> Terraform:
+        """Terraform in the fleet's module, with the lock in its hands."""
+        self.engine = self.engine or find_engine()
+        lock = self._lock
+        return Terraform(
+            self.folder.module,
+            self.engine,
+            on_event=self.watcher.event,
+            on_start=lock.started if lock else lambda _: None,
+            keep_fds=(lock.fd,) if lock else (),
+        )
+
+    def write_module(self, blueprint: Blueprint) -> Terraform:
+        for name, text in render(blueprint, int(time.time())).items():
+            write_private(self.folder.module / name, text)
+        return self.terraform()
+
+    @contextmanager
+    def _locked(self, what: str) -> Iterator[None]:
+        with FleetLock(self.folder, what).held(self.limits.lock_s) as lock:
+            self._lock = lock
+            try:
+                yield
+            finally:
+                self._lock = None
+
+
+def _parallelism(blueprint: Blueprint) -> int:
+    """A fleet of 64 takes 80 s with Terraform's default of 10, 22 s with 64; more would only meet rate limits."""
+    return min(64, max(10, blueprint.spec.nodes))
+
+
+def _indexes(plan: Plan) -> set[int]:
+    """The nodes that the plan makes anew."""
+    found = (re.search(r'\.node\["?(\d+)"?\]$', address) for action, address in plan.changes if action != "update")
+    return {int(match.group(1)) for match in found if match}

@@ -1,0 +1,75 @@
+"""A Docker engine of the tests' own: started by hand, with absolute paths, and stopped again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BASE = "mlb-test-base:bookworm"
+
+
+def engine_binary() -> str | None:
+    """`dockerd`, where this user could start it."""
+    return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") if os.geteuid() == 0 else None
+
+
+def cache_dir() -> Path:
+    """Where the engine's images and the base system outlive a test run: building them takes a minute."""
+    folder = Path(os.environ.get("MLB_TEST_CACHE", "/var/tmp/mlb-test-cache"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def running_engine(folder: Path) -> Iterator[str]:
+    """The engine's socket; it is up once `docker version` answers."""
+    binary = engine_binary()
+    assert binary
+    socket = f"unix://{folder}/docker.sock"
+    command = [binary, "--data-root", f"{cache_dir()}/docker", "--exec-root", f"{folder}/exec"]
+    command += ["--pidfile", f"{folder}/docker.pid", "-H", socket]
+    with (folder / "dockerd.log").open("w") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        try:
+            await_engine(socket, process, folder)
+            yield socket
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def await_engine(socket: str, process: subprocess.Popen[bytes], folder: Path) -> None:
+    for _ in range(300):
+        done = subprocess.run(["docker", "-H", socket, "version"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError((folder / "dockerd.log").read_text()[-2000:])
+    raise AssertionError("dockerd does not answer")
+
+
+def ensure_base(socket: str) -> None:
+    """A small Debian by debootstrap, imported once."""
+    docker = ["docker", "-H", socket]
+    if has_base(socket):
+        return
+    root = cache_dir() / "rootfs"
+    if not (root / "etc" / "debian_version").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root)]
+        subprocess.run(command, check=True, capture_output=True)
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
+        subprocess.run([*docker, "import", "-", BASE], stdin=tar.stdout, check=True, capture_output=True)
+
+
+def has_base(socket: str) -> bool:
+    command = ["docker", "-H", socket, "image", "inspect", BASE]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,142 @@
+"""`mlb infra` as a user meets it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .docker_engine import BASE
+
+
+@pytest.fixture
+def mlb(mlb_home: Path) -> Any:
+    def run(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mlb", "infra", *args]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environ}
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=False, stdin=subprocess.DEVNULL)
+
+    return run
+
+
+def test_quote_reads_well(mlb: Any) -> None:
+    done = mlb("quote", "--cloud", "aws", "--gpus", "2", "--nodes", "4")
+    assert done.returncode == 0
+    for words in ("4 x g7.12xlarge", "$28.51", "forgotten weekend   $1,710.80", "2026-07-20", "Alternatives"):
+        assert words in done.stdout
+    assert done.stderr == ""
+
+
+def test_quote_in_json(mlb: Any) -> None:
+    answer = json.loads(mlb("quote", "--cloud", "gcp", "--gpus", "2", "--json").stdout)
+    assert (answer["schema_version"], answer["chosen"]["machine"]) == (1, "a2-highgpu-2g")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["quote", "--cloud", "awz"], 2, "Did you mean aws"),
+        (["quote", "--cloud", "aws", "--nodes", "0"], 2, "--nodes must be 1 to 1000, not 0"),
+        (["quote", "--cloud", "aws", "--region", "us-esat-1"], 2, "Did you mean"),
+        (["quote", "--cloud", "aws", "--ttl", "soon"], 2, "is not a duration"),
+        (["quote", "--cloud", "aws", "--max-price", "0.10"], 3, "more than --max-price"),
+        (["quote"], 2, "Which cloud?"),
+        (["apply", "--cloud", "aws", "--name", "${x}", "--yes"], 2, "cannot be a fleet's name"),
+        (["apply", "--cloud", "aws", "--allow-cidr", "0.0.0.0/0", "--yes"], 2, "--allow-world"),
+        (["apply", "--cloud", "aws"], 2, "--cloud aws --yes"),
+        (["status", "--name", "../x"], 2, "cannot be a fleet's name"),
+        (["status", "--name", "none"], 3, "There is no fleet none"),
+        (["destroy", "--name", "none", "--yes"], 3, "There is no fleet none"),
+        (["gc"], 2, "Which cloud?"),
+        (["apply", "--cloud", "gcp", "--yes"], 2, "cannot rent from gcp yet"),
+        (["apply", "--cloud", "gcp", "--gpus", "0"], 2, "cannot rent from gcp yet"),
+        (["plan", "--cloud", "gcp"], 2, "cannot rent from gcp yet"),
+        (["apply", "--cloud", "ssh", "--yes"], 2, "cannot rent from ssh yet"),
+        (["plan", "--cloud", "ssh"], 2, "cannot rent from ssh yet"),
+    ],
+)
+def test_refusals(mlb: Any, mlb_home: Path, args: list[str], code: int, words: str) -> None:
+    done = mlb(*args)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not mlb_home.exists(), "a refusal must leave nothing behind"
+
+
+def test_help_loads_nothing_heavy(mlb_home: Path) -> None:
+    code = "import sys\nfrom mlb.cli.edge import run\nrun()\nprint(*sys.modules, file=sys.stderr)"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-P", "-c", code, "infra", "apply", "--help"]
+    loaded = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stderr
+    heavy = {"torch", "boto3", "google", "fabric", "python_terraform", "rich", "jinja2"}
+    assert not heavy & {name.split(".")[0] for name in loaded.split()}
+
+
+@pytest.mark.parametrize("cloud", ["gcp", "ssh"])
+def test_a_quote_says_where_renting_is_not_built(mlb: Any, cloud: str) -> None:
+    assert "not built yet" in mlb("quote", "--cloud", cloud).stdout
+    assert "not built yet" in json.loads(mlb("quote", "--cloud", cloud, "--json").stdout)["warnings"][0]
+
+
+def test_apply_says_first_that_aws_is_untried(mlb: Any) -> None:
+    """Without credentials it gets no further than that."""
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    options = ("--cloud", "aws", "--gpus", "2", "--allow-cidr", "198.51.100.7/32", "--yes")
+    done = mlb("apply", *options, **nowhere, AWS_MAX_ATTEMPTS="1")
+    assert done.returncode == 3, done.stderr
+    assert "never on a real account" in done.stderr
+    assert "AWS could not be asked" in done.stderr
+
+
+def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) -> None:
+    done = mlb("apply", "--cloud", "aws", "--gpus", "2", "--nodes", "4", "--dry-run", PATH="/nonexistent")
+    assert done.returncode == 0
+    assert 'resource "aws_instance" "node"' in done.stdout
+    assert not mlb_home.exists()
+
+
+@pytest.mark.system
+@pytest.mark.slow
+def test_a_local_fleet_from_apply_to_destroy(
+    mlb: Any, mlb_home: Path, engine: object, terraform_env: None, docker_host: str
+) -> None:
+    made = mlb("apply", "--cloud", "docker", "--nodes", "2", "--image", BASE, "--yes", "--json")
+    assert made.returncode == 0, made.stderr
+    assert [node["name"] for node in json.loads(made.stdout)["nodes"]] == ["docker-0", "docker-1"]
+    again = mlb("apply", "--yes")
+    assert "No changes" in again.stdout
+    assert "docker (current)" in mlb("ls").stdout
+    assert mlb("ssh", "1", "hostname").stdout == "docker-1\n"
+    assert json.loads(mlb("status", "--json").stdout)["drifted"] is False
+    assert "0 fleets" in mlb("gc", "--cloud", "docker").stdout
+    gone = mlb("destroy", "--yes")
+    assert (gone.returncode, gone.stdout) == (0, "Fleet docker: 0 left.\n")
+    assert "no fleet on this machine" in mlb("ls").stderr
+
+
+@pytest.mark.system
+@pytest.mark.slow
+def test_sigterm_ends_an_apply_in_good_order(
+    mlb_home: Path, engine: object, terraform_env: None, docker_host: str
+) -> None:
+    command = [sys.executable, "-m", "mlb", "infra", "apply", "--cloud", "docker", "--nodes", "3", "--image", BASE]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen([*command, "--yes"], stderr=subprocess.PIPE, text=True, env=env) as running:
+        assert running.stderr
+        for line in running.stderr:
+            if "terraform_data.network: Creation complete" in line:
+                running.send_signal(signal.SIGTERM)
+                break
+        rest = running.stderr.read()
+        assert running.wait(60) == 11, rest
+    assert "Nothing of the fleet is left" in rest
+    names = subprocess.run(
+        ["docker", "network", "ls", "-q", "-f", "label=mlb.fleet=docker"], capture_output=True, text=True
+    )
+    assert names.stdout == ""

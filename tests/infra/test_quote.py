@@ -1,0 +1,140 @@
+"""The catalogue is sound, and the quote says what a fleet costs and what idles."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from mlb.errors import PreflightError, UsageError
+from mlb.infra.catalogue import load, parse
+from mlb.infra.quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
+from mlb.infra.spec import FleetSpec
+
+TODAY = date(2026, 7, 25)
+MACHINES = "cloud,id,machine_type,gpu,gpus,gpu_mib,vcpus,gib,gbit_s,arch,accelerator\n"
+PRICES = "cloud,id,region,on_demand,spot,at_least,date,source\n"
+
+
+def quote(**asked: Any) -> Quote:
+    spec = FleetSpec(**{"name": "a", "cloud": "aws", "gpus": 2, "nodes": 4, **asked})
+    return make_quote(spec, load(), TODAY)
+
+
+def test_an_exact_machine_is_taken_first_and_the_cheaper_one_is_named() -> None:
+    made = quote()
+    assert made.chosen is not None
+    assert made.chosen.machine.id == "g7.12xlarge"
+    assert made.per_hour == Decimal("28.51328")
+    assert made.for_ttl == Decimal("28.51328") * 4
+    assert made.for_weekend == Decimal("28.51328") * 60
+    assert made.warnings == ("Cheaper: g4dn.12xlarge (T4) at $3.91 per node, 2 of 4 GPUs idle.",)
+
+
+def test_idle_gpus_are_named_and_priced() -> None:
+    made = quote(gpu_type="t4")
+    assert made.chosen is not None
+    assert (made.chosen.machine.id, made.chosen.idle_gpus) == ("g4dn.12xlarge", 2)
+    assert made.warnings[0] == "2 of 4 GPUs of each node idle and are paid for: 8 GPUs, $7.82 per hour."
+    assert [o.machine.id for o in made.alternatives] == ["g4dn.metal"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "machine"),
+    [
+        ({"gpus": 1}, "g4dn.xlarge"),
+        ({"gpus": 8, "gpu_type": "H100"}, "p5.48xlarge"),
+        ({"gpus": 3}, "g4dn.12xlarge"),
+        ({"gpus": 2, "gpu_type": "T4g"}, "g5g.16xlarge"),
+        ({"gpus": 1, "instance_type": "P4D.24xlarge"}, "p4d.24xlarge"),
+        ({"cloud": "gcp"}, "a2-highgpu-2g"),
+        ({"cloud": "gcp", "gpu_type": "T4"}, "n1-standard-8+2xT4"),
+        ({"cloud": "gcp", "gpu_type": "H100", "region": "us-east4"}, "a3-highgpu-2g"),
+        ({"gpus": 0}, "m7i.xlarge"),
+    ],
+)
+def test_choice(asked: dict[str, Any], machine: str) -> None:
+    chosen = quote(**asked).chosen
+    assert chosen is not None
+    assert chosen.machine.id == machine
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"gpu_type": "H10"}, "Did you mean H100"),
+        ({"instance_type": "p4d.24xlrge"}, "Did you mean p4d.24xlarge"),
+        ({"instance_type": "g4dn.xlarge"}, "g4dn.xlarge has 1 T4 GPUs, not 2"),
+        ({"gpus": 16}, "The most is 8"),
+    ],
+)
+def test_nothing_fits(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        quote(**asked)
+
+
+def test_max_price_refuses() -> None:
+    refuse_if_over(quote(max_price=Decimal("28.52")))
+    with pytest.raises(PreflightError, match=r"costs \$28.51 per hour, more than --max-price 28.51"):
+        refuse_if_over(quote(max_price=Decimal("28.51")))
+    with pytest.raises(PreflightError, match="price is unknown"):
+        refuse_if_over(quote(gpus=0, max_price=Decimal(5)))
+
+
+def test_an_unknown_price_is_refused_unless_accepted() -> None:
+    with pytest.raises(PreflightError, match=r"at least \$0.70: GPUs without their host"):
+        refuse_if_unknown(quote(cloud="gcp", gpu_type="T4"))
+    refuse_if_unknown(quote(cloud="gcp", gpu_type="T4", unknown_price_ok=True))
+    refuse_if_unknown(quote())
+
+
+def test_an_old_price_warns_and_one_without_a_day_too() -> None:
+    spec = FleetSpec(name="a", cloud="aws", gpus=1)
+    assert make_quote(spec, load(), date(2026, 8, 19)).warnings == ()
+    assert make_quote(spec, load(), date(2026, 8, 20)).warnings == ("The price is 31 days old (more than 30).",)
+    assert "does not say from which day" in quote(cloud="gcp").warnings[-1]
+
+
+def test_spot_is_bounded_by_on_demand() -> None:
+    chosen = quote(spot=True).chosen
+    assert chosen is not None
+    assert chosen.bound
+
+
+def test_a_local_fleet_costs_nothing() -> None:
+    assert quote(cloud="docker", gpus=0).per_hour == 0
+
+
+def test_json_has_every_number_once() -> None:
+    raw = quote(gpu_type="T4").to_json()
+    assert raw["usd_per_hour"] == 15.648
+    assert raw["chosen"]["idle_usd_per_hour"] == 7.824
+    assert raw["chosen"]["price_date"] == "2026-07-20"
+
+
+T4 = "aws,x,x,T4,1,16384,4,16,5,x86_64,\n"
+
+
+@pytest.mark.parametrize(
+    ("machines", "prices", "message"),
+    [
+        (T4, "aws,x,r,1.0,1.1,,2026-07-20,s\n", "spot 1.1 is dearer than on demand 1.0"),
+        (T4, "aws,x,r,700.0,,,2026-07-20,s\n", "is a placeholder"),
+        (T4, "aws,x,r,0,,,2026-07-20,s\n", "is a placeholder"),
+        (T4, "aws,x,r,NaN,,,2026-07-20,s\n", "is a placeholder"),
+        (T4, "aws,x,r,cheap,,,2026-07-20,s\n", "prices.csv, line 2"),
+        (T4, "aws,x,r,1,,,20.7.2026,s\n", "prices.csv, line 2"),
+        (T4, "aws,x,r,1,,,2026-07-20,\n", "no source"),
+        (T4, "aws,x,r,,,,2026-07-20,s\n", "no price at all"),
+        (T4, "aws,y,r,1,,,2026-07-20,s\n", "y in r is no machine of aws"),
+        (T4, "aws,x,r,1,,,,s\naws,x,q,2.1,,,,s\n", "x costs 1 in r but 2.1 in q"),
+        (T4 + T4, "", "machines.csv: x of aws is there twice"),
+        ("aws,x,x,T4,0,16384,4,16,5,x86_64,\n", "", "counts of CPUs or GPUs make no sense"),
+        ("aws,x,x,T4,one,16384,4,16,5,x86_64,\n", "", "machines.csv, line 2"),
+    ],
+)
+def test_a_wrong_row_is_refused_by_name(machines: str, prices: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(MACHINES + machines, PRICES + prices)
+    assert message in str(error.value)
