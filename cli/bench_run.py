@@ -165,6 +165,8 @@ def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
     note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, {spec.dataset} from {spec.data_origin}")
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
+    if spec.backend == "gloo" and spec.recipe == "reference":
+        note(f"{goal.name}: {goal.about}; --goal smoke is for a first look")
     if not goal.comparable:
         note("smoke: not comparable with any other result")
     note(f"logs: {folder.path}")
