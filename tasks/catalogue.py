@@ -111,7 +111,7 @@ TASKS: Mapping[str, TaskInfo] = MappingProxyType(
                         vocabulary=None,
                         comparable=True,
                         memory_bytes_per_rank=2 << 30,
-                        about="the published model and hyperparameters; for a GPU: an epoch is 45 minutes on two CPU cores",
+                        about="the published model, for a GPU: an epoch takes 45 minutes on two CPU cores",
                     ),
                     "smoke": Goal(
                         name="smoke",
