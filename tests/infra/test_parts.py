@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -403,3 +404,13 @@ def test_ctrl_c_while_waiting_for_a_node_does_not_wait_for_the_deadline(folder: 
             readiness.check_all(folder, [node], 600)
         over.set()
         waiting.join()
+
+
+def test_many_threads_write_one_file_and_each_write_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "current"
+    texts = [str(number) * 5000 for number in range(8)]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda text: write_private(path, text), texts * 20))
+    assert path.read_text() in texts
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["current"]
