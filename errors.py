@@ -21,6 +21,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class MlbError(Exception):
     """An error with a message for people: what happened, why, and what to do about it.
@@ -119,3 +121,11 @@ class ResultsInvalid(MlbError):
     """A run folder or its logs cannot be trusted."""
 
     exit_code = 12
+
+
+def did_you_mean(word: str, choices: Collection[str]) -> str:
+    """` Did you mean …?` for the choice nearest to `word`, or nothing where none is near."""
+    import difflib  # only where a word was wrong: every process imports this file
+
+    near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -23,11 +23,11 @@ class BlockingAllReduce:
         self._buffer = torch.zeros(
             sum(p.numel() for p in parameters), dtype=parameters[0].dtype, device=parameters[0].device
         )
-        self._gradients: list[tuple[nn.Parameter, int]] = []
+        self._gradients: list[tuple[nn.Parameter, int]] = []  # with the address of its place in the buffer
         offset = 0
         for p in parameters:
             p.grad = self._buffer[offset : offset + p.numel()].view_as(p)
-            self._gradients.append((p, offset))
+            self._gradients.append((p, p.grad.data_ptr()))
             offset += p.numel()
 
     def reduce(self) -> int:
@@ -45,6 +45,6 @@ class BlockingAllReduce:
 
     def _check(self) -> None:
         """A gradient replaced by a fresh tensor would silently train each rank on its own data alone."""
-        for p, offset in self._gradients:
-            if p.grad is None or p.grad.data_ptr() != self._buffer[offset:].data_ptr():
+        for p, address in self._gradients:
+            if p.grad is None or p.grad.data_ptr() != address:
                 raise RuntimeError("a gradient is no longer part of the all-reduce buffer: zero it in place")

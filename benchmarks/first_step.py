@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from common import interval, machine
+from mlb.results import keys
 from mlb.results.log import read_log
 from mlb.results.run import RunFolder
 
@@ -31,7 +32,7 @@ def once(home: str, goal: str) -> dict[str, float]:
             stages["launch to rank"], (first.fields["unix_time_ns"] - spec.launched_unix_ns) / 1e9
         )
         for event in events:
-            if event.key == "stage" and event.fields["name"] not in ("epoch", "finish"):
+            if event.key == "stage" and event.fields["name"] not in keys.STAGES_AFTER_STARTUP:
                 name = event.fields["name"]
                 stages[name] = max(stages[name], event.fields["duration_ns"] / 1e9)
         step = next(event for event in events if event.key == "step")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from . import config
+from .options import DataDir, Json, Offline
 
 
 class _TaskOrVerb(TyperGroup):
@@ -28,7 +28,6 @@ app = typer.Typer(
     subcommand_metavar="TASK|COMMAND [ARGS]...",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
 Run = Annotated[str | None, typer.Argument(help="A run's id, a part of it, or its folder; the newest if left out.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the time of each stage.")]
 
@@ -40,10 +39,10 @@ def run(
     ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds data sets.")] = None,
+    data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not try to download anything.")] = False,
+    offline: Offline = False,
     oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be started, and stop.")] = False,
@@ -59,7 +58,7 @@ def run(
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
         data=config.value("data", data),
-        data_dir=config.value("data_dir", str(data_dir) if data_dir else None),
+        data_dir=config.value("data_dir", data_dir),
         seed=config.value("seed", seed),
         max_steps=steps,
         offline=offline,

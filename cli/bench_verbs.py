@@ -7,6 +7,7 @@ import time
 from ..errors import ResultsInvalid
 from ..provisioner import runs
 from ..results.run import RunFolder
+from ..results.tail import last_lines
 from ..results.text import harmless
 from .console import note, show_json, show_text
 from .dirs import runs_dir
@@ -68,9 +69,8 @@ def logs(name: str | None, rank: int | None, lines: int) -> None:
     for path in files:
         if not path.exists():
             raise ResultsInvalid(f"{folder.run_id} has no output of rank {rank}.", fix=_ranks_of(folder))
-        data = path.read_bytes()[-_LAST_BYTES:].decode(errors="replace")
         show_text(f"==> {path.name} <==")
-        for line in data.splitlines()[-lines:]:
+        for line in last_lines(path, lines, _LAST_BYTES):
             show_text(harmless(line))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..provisioner.shape import BACKENDS
 from .dirs import config_file
 
 
@@ -47,7 +48,7 @@ def _text(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    return Path(_text(value)).expanduser()
+    return (value if isinstance(value, Path) else Path(_text(value))).expanduser()
 
 
 def _whole(low: int, value: object) -> int:
@@ -77,7 +78,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("data_dir", _path, None, "folder that holds data sets, looked into before the cache"),
         Setting("goal", _text, None, "goal of a task; the task's own default where not set"),
         Setting("ranks", partial(_whole, 1), None, "processes on this machine; a GPU each, else 2"),
-        Setting("backend", partial(_one_of, ("gloo", "nccl")), None, "nccl where there are GPUs, else gloo"),
+        Setting("backend", partial(_one_of, BACKENDS), None, "nccl where there are GPUs, else gloo"),
         Setting(
             "seed", partial(_whole, 0), None, "seed of weights, dropout and data order; the task's own where not set"
         ),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from .options import Json
 
 
 def config(
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """The settings in force here, and where each comes from."""
     from .config import SETTINGS, resolve

@@ -47,15 +47,15 @@ def note(text: str) -> None:
     _stderr().print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric_from: int = 99) -> None:
-    """A table on stdout; columns from `numeric_from` on are right-aligned."""
+def show_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, header in enumerate(headers):
-        table.add_column(header, justify="right" if i >= numeric_from else "left", overflow="fold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(harmless(cell)) for cell in row))
     _stdout().print(table)

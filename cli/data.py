@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import config
+from .options import DataDir, Json, Offline
 
 app = typer.Typer(help="A task's data: is it here, make it ready.", no_args_is_help=True, rich_markup_mode=None)
 
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
 Task = Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder that holds data sets.")]
 
 
 @app.command()
@@ -24,7 +22,7 @@ def status(task: Task, data_dir: DataDir = None, as_json: Json = False) -> None:
     from .dirs import cache_dir
 
     info = catalogue.task(task)
-    folder = config.value("data_dir", str(data_dir) if data_dir else None)
+    folder = config.value("data_dir", data_dir)
     found = catalogue.data_status(info, data_dir=folder, cache_dir=cache_dir())
     if as_json:
         show_json({"task": info.name, **plain(found)})
@@ -42,7 +40,7 @@ def prepare(
     goal: Annotated[str | None, typer.Option(help="Goal to prepare for: the vocabulary depends on it.")] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic.")] = None,
     data_dir: DataDir = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not try to download anything.")] = False,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Find, download where needed, verify and prepare a task's data."""
@@ -56,7 +54,7 @@ def prepare(
             info,
             info.goal(config.value("goal", goal) or info.default_goal),
             data=config.value("data", data),
-            data_dir=config.value("data_dir", str(data_dir) if data_dir else None),
+            data_dir=config.value("data_dir", data_dir),
             cache_dir=cache_dir(),
             offline=offline,
             progress=report,

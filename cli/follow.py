@@ -11,6 +11,7 @@ from ..results.log import LogTail
 from ..results.metrics import Metrics, compute
 from ..results.report import last_words
 from ..results.run import RunFolder, write_json
+from ..results.verdict import GOAL_REACHED
 from .console import live_lines, note, stderr_is_live
 from .edge import INTERRUPTED, debugging
 from .live import LiveView
@@ -54,7 +55,7 @@ def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
             f"The run {folder.run_id} was stopped before its end.", fix=f"What it logged: mlb report {folder.run_id}"
         )
     show_metrics(metrics, as_json)
-    return _exit_code(folder, metrics)
+    return _exit_code(metrics)
 
 
 def _watch(folder: RunFolder, view: LiveView, draw: Callable[[], None]) -> RunState:
@@ -77,10 +78,10 @@ def _print_all(lines: list[str]) -> None:
         note(line)
 
 
-def _exit_code(folder: RunFolder, metrics: Metrics) -> int:
+def _exit_code(metrics: Metrics) -> int:
     """0: goal reached, or the steps that were asked for are done; 8: neither."""
-    asked_for_steps = folder.read_spec().max_steps is not None
-    return 0 if metrics.status == "goal reached" or asked_for_steps else 8
+    asked_for_steps = metrics.spec.max_steps is not None
+    return 0 if metrics.status == GOAL_REACHED or asked_for_steps else 8
 
 
 def _failure(folder: RunFolder, state: RunState) -> RunFailed:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
+from .options import Json as Json
 
 Cloud = Annotated[
     str | None, typer.Option("--cloud", help="aws, gcp, docker (this machine) or ssh (hosts that exist).")
@@ -33,7 +34,6 @@ MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Dollars per h
 UnknownPrice = Annotated[bool | None, typer.Option("--accept-unknown-price", help="Rent at a price nobody knows.")]
 SshUser = Annotated[str | None, typer.Option("--ssh-user", help="Account on the nodes. [default: the image's]")]
 Memlock = Annotated[bool | None, typer.Option("--memlock", help="Docker: lift the locked-memory limit.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LockTimeout = Annotated[str, typer.Option("--lock-timeout", help="Wait that long for another command.")]
 

@@ -45,11 +45,9 @@ def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
 def plan(given: Mapping[str, Any], as_json: bool) -> None:
     """What `apply` would do."""
     asked = commands.request(given)
-    refuse_if_not_built(asked.blueprint.spec.cloud)
     made = commands.plan(asked, Limits(), _watcher(as_json, yes=True))
     if as_json:
-        changes = [{"action": action, "resource": address} for action, address in made.changes]
-        show_json({"quote": asked.quote.to_json(), "changes": changes})
+        show_json({"quote": asked.quote.to_json(), "changes": view.plan_json(made)})
     else:
         show_text(f"{view.quote_text(asked.quote)}\n\n{view.plan_text(made)}")
 
@@ -64,8 +62,7 @@ def apply(given: Mapping[str, Any], limit: Limits, *, yes: bool, as_json: bool) 
     with _stoppable():
         outcome = commands.apply(asked, limit, _watcher(as_json, yes=yes))
     if as_json:
-        changes = [{"action": action, "resource": address} for action, address in outcome.plan.changes]
-        show_json({**outcome.fleet.to_json(), "changes": changes})
+        show_json({**outcome.fleet.to_json(), "changes": view.plan_json(outcome.plan)})
     else:
         show_text(view.fleet_text(outcome.fleet, changed=bool(outcome.plan)))
 

@@ -83,6 +83,11 @@ def plan_text(plan: Plan) -> str:
     return f"Plan: {create} to create, {plan.count('update')} to change, {destroy} to destroy."
 
 
+def plan_json(plan: Plan) -> list[dict[str, str]]:
+    """The changes one by one."""
+    return [{"action": action, "resource": address} for action, address in plan.changes]
+
+
 def fleet_text(fleet: Fleet, *, changed: bool) -> str:
     """What `apply` ends with."""
     spec = fleet.blueprint.spec

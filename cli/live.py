@@ -55,7 +55,7 @@ class LiveView:
             self._to_unix_ns = int(fields["unix_time_ns"]) - event.time_ns
         if self._show_stages:
             self._stage(event)
-        if event.key == keys.STAGE and fields.get("name") not in ("epoch", "finish"):
+        if event.key == keys.STAGE and fields.get("name") not in keys.STAGES_AFTER_STARTUP:
             self._status = f"start-up: {fields.get('name')}"
         elif event.key == keys.STEP:
             self._step(event)
@@ -76,7 +76,7 @@ class LiveView:
         return self._status
 
     def _stage(self, event: Event) -> None:
-        if event.key == keys.STAGE and event.fields["name"] not in ("epoch", "finish"):
+        if event.key == keys.STAGE and event.fields["name"] not in keys.STAGES_AFTER_STARTUP:
             self._mark(event.time_ns, f"{event.fields['name']} done, took {event.fields['duration_ns'] / 1e9:.3f} s")
         elif event.key == keys.STEP and event.fields["step"] == 0:
             self._mark(int(event.fields["start_ns"]), "first training step begins")

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from .options import Json
+
 
 def report(
     run: Annotated[
         list[str] | None, typer.Argument(help="Runs by id, part of it, or folder; the newest if left out.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
+    as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--md", help="As Markdown.")] = False,
 ) -> None:
     """Report on RUN...: goal, time to it, and where the time went."""

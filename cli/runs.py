@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from .options import Json
 
 
 def runs(
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """The runs on this machine, the newest last."""
     from ..errors import ResultsInvalid

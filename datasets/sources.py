@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 
 SPLITS = ("train", "valid", "test")
 
@@ -127,7 +126,6 @@ def dataset_named(name: str) -> DataSet:
     """
     known = (*DATASETS, SYNTHETIC)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, known)
         raise UsageError(f"There is no data set {name!r}.{hint}", fix=f"Data sets: {', '.join(known)}.")
     return DATASETS[name]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ..results.process import is_running
+
 
 class Transport(Protocol):
     """One node's door."""
@@ -39,7 +41,7 @@ class LocalTransport:
             )
 
     def alive(self, pid: int, start_ticks: int) -> bool:
-        return start_ticks != 0 and _state_and_start(pid)[1] == start_ticks and _state_and_start(pid)[0] != "Z"
+        return is_running(pid, start_ticks)
 
     def signal(self, pid: int, start_ticks: int, number: signal.Signals) -> bool:
         if not self.alive(pid, start_ticks):
@@ -49,12 +51,3 @@ class LocalTransport:
         except ProcessLookupError:
             return False
         return True
-
-
-def _state_and_start(pid: int) -> tuple[str, int]:
-    """A process's state letter and its start in clock ticks since boot; ("", 0) if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return "", 0
-    return fields[0], int(fields[19])

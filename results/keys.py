@@ -12,6 +12,10 @@ LOG_STOP: Final = "log_stop"
 
 # Start-up, by stages (import, process group, data, model): intervals with `name`, `start_ns`, `duration_ns`.
 STAGE: Final = "stage"
+STAGE_EPOCH: Final = "epoch"
+STAGE_FINISH: Final = "finish"
+STAGES_AFTER_STARTUP: Final = (STAGE_EPOCH, STAGE_FINISH)
+"""All other stages are start-up."""
 
 # MLPerf's interval marks.
 RUN_START: Final = "run_start"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from .metrics import Metrics
 from .quality import Evaluation
 from .split import PARTS, Split
 from .table import Report, Table, markdown_of, text_of
+from .tail import last_lines
 from .text import count, duration, ranges, sanitise, sanitise_lines
 from .verdict import FAILED, GOAL_MISSED, GOAL_REACHED, INCOMPLETE, STOPPED, FailureCause, standing_of
 
@@ -55,12 +55,11 @@ def to_markdown(metrics: Metrics) -> str:
 def last_words(log: Path, lines: int = 10) -> str:
     """The last lines of a process's output, sanitised; empty if there is none or it cannot be read."""
     try:
-        with log.open("rb") as file:
-            file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            tail = file.read(_TAIL_BYTES).decode(errors="replace")
+        tail = last_lines(log, _TAIL_BYTES, _TAIL_BYTES)
     except OSError:
         return ""
-    return "\n".join(sanitise_lines(tail.splitlines(), last=lines))
+    # Empty lines are left out first, then the last ones are taken.
+    return "\n".join(sanitise_lines(tail, last=lines))
 
 
 def _title(metrics: Metrics) -> Iterator[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -206,10 +205,6 @@ class RunFolder:
                 why=f"{type(error).__name__}: {error}",
                 fix="The run's logs may still be read: mlb bench logs " + self.run_id,
             ) from error
-
-    def event_files(self) -> Iterator[Path]:
-        """The event log of each rank that has one, rank 0 first."""
-        yield from sorted(self.events.glob("rank-*.jsonl"))
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:

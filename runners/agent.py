@@ -17,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from ..results.process import start_ticks
 from ..results.run import NodeStatus, RankFailure, RunFolder, write_json
 from .deaths import DeathWatch
 from .environment import describe_node
 from .failures import describe
-from .lifeline import AGENT_PID_VARIABLE, adopt_orphans, kill_descendants, start_ticks
+from .lifeline import AGENT_PID_VARIABLE, adopt_orphans, kill_descendants
 
 
 class _StopRequested(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..results import keys
 from ..results.log import read_log
 from ..results.run import RankFailure, RunFolder
+from ..results.tail import last_lines
 from ..results.text import how_it_ended
 
 _LAST_LINES = 20
@@ -43,7 +44,6 @@ def _failure_event(folder: RunFolder, rank: int) -> tuple[str, bool] | None:
 
 def _last_lines(folder: RunFolder, rank: int) -> tuple[str, ...]:
     try:
-        data = folder.rank_log(rank).read_bytes()[-_LAST_BYTES:]
+        return tuple(last_lines(folder.rank_log(rank), _LAST_LINES, _LAST_BYTES))
     except OSError:
         return ()
-    return tuple(data.decode(errors="replace").splitlines()[-_LAST_LINES:])

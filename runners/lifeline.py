@@ -27,30 +27,12 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def kill_descendants() -> list[int]:
-    """Kill and reap all children, and the grandchildren that come to this process as its children die.
-
-    Returns:
-        The pids that were killed.
-    """
-    killed: list[int] = []
+def kill_descendants() -> None:
+    """Kill and reap all children, and the grandchildren that come to this process as its children die."""
     while children := _children():
         for pid in children:
             _kill(pid)
-            killed.append(pid)
             _reap(pid)
-    return killed
-
-
-def start_ticks(pid: int) -> int:
-    """A process's start time in clock ticks since boot, 0 if there is no such process: with the pid it names one
-    process for good, since pids are used again."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    # The command's name, in parentheses, may hold spaces: count fields behind it.
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 def _children() -> list[int]:

@@ -45,7 +45,7 @@ class TrainingLoop:
         self._log.event(keys.RUN_STOP, status="success" if reason == "goal" else "aborted", reason=reason)
         if self._spec.max_steps is None:
             self._evaluate("test", epoch=0)
-        with self.stage("finish"):
+        with self.stage(keys.STAGE_FINISH):
             self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
         return reason
 
@@ -58,7 +58,7 @@ class TrainingLoop:
 
     def _train(self) -> str:
         for epoch in range(1, self._spec.max_epochs + 1):
-            with self.stage("epoch"):
+            with self.stage(keys.STAGE_EPOCH):
                 self._clock.settle()
                 self._log.event(keys.EPOCH_START, epoch_num=epoch)
             self._epoch(epoch)
@@ -68,7 +68,7 @@ class TrainingLoop:
             evaluation = self._evaluate("validation", epoch)
             if self._spec.met_by(evaluation.quality):
                 return "goal"
-            with self.stage("epoch"):
+            with self.stage(keys.STAGE_EPOCH):
                 self._adapt(epoch, evaluation)
         return "epochs"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     # Re-exported: the CLI knows the data sets only through this catalogue.
@@ -147,12 +146,6 @@ def task(name: str) -> TaskInfo:
             fix=f"Tasks: {', '.join(TASKS)}. `mlb bench list` describes them.",
         )
     return info
-
-
-def did_you_mean(word: str, choices: Mapping[str, object]) -> str:
-    """` Did you mean …?` for the choice nearest to `word`, or nothing where none is near."""
-    near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def prepare_data(

@@ -118,7 +118,7 @@ def test_a_pid_used_again_is_not_taken_for_the_agent() -> None:
     import os
 
     from mlb.provisioner.transport import LocalTransport
-    from mlb.runners.lifeline import start_ticks
+    from mlb.results.process import start_ticks
 
     mine = start_ticks(os.getpid())
     assert LocalTransport().alive(os.getpid(), mine)

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlb.results.process import start_ticks
 from mlb.results.run import RunFolder
 from mlb.results.writer import EventLog
 from mlb.runners.deaths import DeathWatch
 from mlb.runners.failures import describe
-from mlb.runners.lifeline import start_ticks
 from support import wait_until
 
 WAITING = "import sys; sys.stdin.read()"
