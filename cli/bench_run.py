@@ -39,12 +39,14 @@ class Request:
     goal: str | None
     ranks: int | None
     backend: str | None
+    aggregation: str
     data: str
     data_dir: Path | None
     seed: int | None
     max_steps: int | None
     offline: bool
     oversubscribe: bool
+    measure_overhead: bool
 
 
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
@@ -133,6 +135,8 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         mlb_version=__version__,
         git_revision=_git_revision(),
         launched_unix_ns=time.time_ns(),
+        aggregation=request.aggregation,
+        measure_overhead=request.measure_overhead,
     )
 
 
