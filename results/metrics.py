@@ -7,17 +7,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import ResultsInvalid
+from .communication import Communication, communication_of
 from .consistency import Consistency, consistency_of, warnings_about
-from .fold import read_rank
+from .doubts import doubts_about
+from .health import CORRUPT_SHOWN
 from .line import finite
-from .log import CORRUPT_SHOWN
+from .overhead import MeasuringCost, measuring_cost
 from .quality import Quality, quality_of
 from .rank import RankRecord
 from .run import NodeStatus, RunFolder, RunSpec
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
-from .verdict import FAILED, FailureCause, failure_of, is_sound, status_of, warnings_of
+from .verdict import FAILED, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
 
 METRICS_SCHEMA_VERSION = 1
 
@@ -46,6 +48,10 @@ class Metrics:
     tokens: int
     samples: int
     split: Split
+    communication: Communication | None
+    """The ranks' steps compared; None where no step is in the logs of all ranks."""
+    measuring_cost: MeasuringCost | None
+    """What measuring costs a step; None in a run that does not measure it."""
     consistency: Consistency
     records: tuple[RankRecord, ...]
     """Of the ranks that have a log."""
@@ -91,6 +97,8 @@ class Metrics:
             "tokens": self.tokens,
             "samples": self.samples,
             "time": self.split.to_json(),
+            "communication": self.communication and self.communication.to_json(),
+            "measuring_cost": self.measuring_cost and asdict(self.measuring_cost),
             "consistency": asdict(self.consistency),
             "logs": _logs_json(self.records),
             "failure": self.failure and self.failure.to_json(),
@@ -108,11 +116,8 @@ def compute(folder: RunFolder) -> Metrics:
         ResultsInvalid: it is no run folder, or a log in it cannot be read or has a format of another version.
     """
     spec = folder.read_spec()
-    records = [
-        read_rank(path, rank)
-        for rank, path in ((rank, folder.rank_events(rank)) for rank in range(spec.ranks))
-        if path.exists()
-    ]
+    reduction, communication = communication_of(folder, spec)
+    records = reduction.records
     nodes, broken = _statuses(folder, spec)
     launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
     split = split_of(records, launched or spec.created_unix_ns)
@@ -120,7 +125,8 @@ def compute(folder: RunFolder) -> Metrics:
     reached = quality.reached
     status = status_of(records, nodes, reached is not None)
     consistency = consistency_of(spec, records)
-    warnings = [*warnings_of(spec, status, records, nodes, split), *warnings_about(consistency), *broken]
+    doubts = doubts_about(spec, reduction, communication, status == RUNNING)
+    warnings = [*warnings_of(spec, status, records, nodes, split), *warnings_about(consistency), *doubts, *broken]
     return Metrics(
         spec=spec,
         hosts=tuple(dict.fromkeys(record.host for record in records if record.host)),
@@ -137,8 +143,10 @@ def compute(folder: RunFolder) -> Metrics:
         tokens=sum(record.all_steps.tokens for record in records),
         samples=sum(record.all_steps.samples for record in records),
         split=split,
+        communication=communication,
+        measuring_cost=measuring_cost(records),
         consistency=consistency,
-        records=tuple(records),
+        records=records,
         failure=failure_of(records, nodes) if status == FAILED else None,
         warnings=tuple(warnings),
     )

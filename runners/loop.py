@@ -54,6 +54,7 @@ class TrainingLoop:
         self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
         self._losses = LossReader(device)
         self._steps = 0
+        self._tokens = 0
 
     def run(self) -> str:
         """Train to the end; returns the reason of the end: `goal`, `epochs` or `steps`."""
@@ -131,6 +132,7 @@ class TrainingLoop:
         self._task.optimise()
         self._watch.lap("optimiser")
         step.samples, step.tokens = batch.samples, batch.tokens
+        self._tokens = batch.tokens
         step.warmup = self._steps < WARMUP_STEPS
         step.loss = self._losses.capture(loss)
         self._steps += 1
@@ -146,7 +148,7 @@ class TrainingLoop:
             self._write_steps(measuring.finished())
             end = self._clock.mark()
             if number >= WARMUP_STEPS + 1:
-                overhead.took(number, start, end)
+                overhead.took(number, self._tokens, start, end)
         self._watch = self._aggregation.observer = measuring
         overhead.write_bare_steps(overhead.bare.finished())
         return end

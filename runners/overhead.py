@@ -41,7 +41,7 @@ class Overhead:
         self._clock = clock
         self._log = log
         self._seed = seed
-        self._open: list[tuple[int, bool, Mark, Mark]] = []
+        self._open: list[tuple[int, int, Mark, Mark]] = []
         self._log_thread_ns = log.thread_ns()
 
     def is_bare(self, step: int) -> bool:
@@ -49,19 +49,20 @@ class Overhead:
         first = random.Random(self._seed * 1_000_003 + step // 2).random() < 0.5
         return first == (step % 2 == 0)
 
-    def took(self, step: int, start: Mark, end: Mark) -> None:
-        """A step and its logging went from `start` to `end`."""
-        self._open.append((step, self.is_bare(step), start, end))
+    def took(self, step: int, tokens: int, start: Mark, end: Mark) -> None:
+        """A step on so many tokens, and its logging, went from `start` to `end`."""
+        self._open.append((step, tokens, start, end))
 
     def write(self) -> None:
         """Log the pairs so far; outside of steps, as it waits for the device."""
-        times = {(step, bare): self._clock.time_ns(end) - self._clock.time_ns(start)
-                 for step, bare, start, end in self._open}  # fmt: skip
+        times = {step: (self._clock.time_ns(end) - self._clock.time_ns(start), tokens)
+                 for step, tokens, start, end in self._open}  # fmt: skip
         self._open.clear()
-        for step, bare in list(times):
-            partner = (step ^ 1, not bare)
-            if bare and partner in times:
-                self._log.event(keys.OVERHEAD_PAIR, step=step & ~1, bare_ns=times[step, bare], step_ns=times[partner])
+        for step in times:
+            if self.is_bare(step) and step ^ 1 in times:
+                (bare_ns, bare_tokens), (step_ns, tokens) = times[step], times[step ^ 1]
+                both = {"bare_ns": bare_ns, "bare_tokens": bare_tokens, "step_ns": step_ns, "step_tokens": tokens}
+                self._log.event(keys.OVERHEAD_PAIR, step=step & ~1, **both)
         now = self._log.thread_ns()
         self._log.event(keys.LOG_THREAD, cpu_ns=now - self._log_thread_ns)
         self._log_thread_ns = now
