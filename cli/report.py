@@ -17,7 +17,7 @@ def report(
     markdown: Annotated[bool, typer.Option("--md", help="As Markdown.")] = False,
 ) -> None:
     """Report on RUN...: goal, time to it, and where the time went."""
-    from ..provisioner.runs import find
+    from ..provisioner.runs import find, state_of
     from ..results.metrics import compute
     from ..results.report import to_markdown
     from .console import show_json, show_text
@@ -25,7 +25,13 @@ def report(
     from .show import show_metrics
 
     names: list[str | None] = [*run] if run else [None]
-    all_metrics = [compute(find(runs_dir(), name)) for name in names]
+    all_metrics = []
+    for name in names:
+        folder = find(runs_dir(), name)
+        over = state_of(folder).over
+        all_metrics.append(compute(folder))
+        if over:
+            all_metrics[-1].refuse_if_nothing_is_known()
     if as_json and len(all_metrics) > 1:
         show_json({"runs": [metrics.to_json() for metrics in all_metrics]})
         return

@@ -55,8 +55,27 @@ class Metrics:
     consistency: Consistency
     records: tuple[RankRecord, ...]
     """Of the ranks that have a log."""
+    own_ranks: tuple[int, ...]
+    """Those of them whose log is of this run and this rank."""
     failure: FailureCause | None
     warnings: tuple[str, ...]
+
+    def refuse_if_nothing_is_known(self) -> None:
+        """For a run that is over.
+
+        Raises:
+            ResultsInvalid: it has no log that could be believed, and nobody said how it failed.
+        """
+        begun = [record for record in self.records if record.start_ns is not None]
+        if self.status == FAILED or any(record.rank in self.own_ranks for record in begun):
+            return
+        others = ", ".join(sorted({record.run_id for record in begun} - {""}))
+        raise ResultsInvalid(
+            f"Nothing can be said about the run {sanitise(self.spec.run_id)}: none of its {self.spec.ranks} ranks has "
+            "a log of it.",
+            why=f"The logs in its folder are of {others}." if others else "The logs are missing or hold no log_start.",
+            fix="Pull the run's logs again, or name another run: mlb runs",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `metrics.json`; numbers that are not finite are the log's words for them."""
@@ -147,6 +166,7 @@ def compute(folder: RunFolder) -> Metrics:
         measuring_cost=measuring_cost(records),
         consistency=consistency,
         records=records,
+        own_ranks=reduction.joined_ranks,
         failure=failure_of(records, nodes) if status == FAILED else None,
         warnings=tuple(warnings),
     )
