@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from .line import finite
 from .overhead import MeasuringCost, measuring_cost
 from .quality import Quality, quality_of
 from .rank import RankRecord
+from .resources import NodeResources, node_resources
 from .run import NodeStatus, RunFolder, RunSpec
 from .split import Split, split_of
 from .text import sanitise
@@ -52,6 +53,8 @@ class Metrics:
     """The ranks' steps compared; None where no step is in the logs of all ranks."""
     measuring_cost: MeasuringCost | None
     """What measuring costs a step; None in a run that does not measure it."""
+    resources: tuple[NodeResources, ...]
+    """Of the nodes that were sampled."""
     consistency: Consistency
     records: tuple[RankRecord, ...]
     """Of the ranks that have a log."""
@@ -118,6 +121,7 @@ class Metrics:
             "time": self.split.to_json(),
             "communication": self.communication and self.communication.to_json(),
             "measuring_cost": self.measuring_cost and asdict(self.measuring_cost),
+            "resources": [asdict(node) for node in self.resources],
             "consistency": asdict(self.consistency),
             "logs": _logs_json(self.records),
             "failure": self.failure and self.failure.to_json(),
@@ -164,6 +168,7 @@ def compute(folder: RunFolder) -> Metrics:
         split=split,
         communication=communication,
         measuring_cost=measuring_cost(records),
+        resources=tuple(_resources(folder, spec)),
         consistency=consistency,
         records=records,
         own_ranks=reduction.joined_ranks,
@@ -188,6 +193,13 @@ def _statuses(folder: RunFolder, spec: RunSpec) -> tuple[list[NodeStatus], list[
         elif status is not None:
             broken.append(f"The status of node {node} holds values of wrong types: left out.")
     return statuses, broken
+
+
+def _resources(folder: RunFolder, spec: RunSpec) -> Iterator[NodeResources]:
+    for node in range(spec.ranks):
+        found = node_resources(folder.node_resources(node), node)
+        if found is not None:
+            yield found
 
 
 def _logs_json(records: Sequence[RankRecord]) -> dict[str, Any]:
