@@ -49,7 +49,7 @@ def node_resources(path: Path, node: int) -> NodeResources | None:
     except OSError:
         return None
     samples = [line for line in lines if line.get("key") == "resources" and as_ns(line.get("time_ns"))]
-    methods = next((line.get("methods") for line in lines if line.get("key") == "resources_start"), {})
+    methods: Any = next((line.get("methods") for line in lines if line.get("key") == "resources_start"), {})
     cores = next((as_ns(line.get("cores")) for line in lines if line.get("key") == "resources_start"), None)
     if len(samples) < 2 or not cores or not isinstance(methods, dict):
         return None
@@ -97,20 +97,21 @@ def _growth(first: Mapping[str, Any], last: Mapping[str, Any], name: str) -> int
 
 def _network_growth(first: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """Interface -> bytes received and sent between two samples; of those that are in both."""
-    before, after = (
-        sample.get("network") if isinstance(sample.get("network"), dict) else {} for sample in (first, last)
-    )
+    before, after = (_objects(sample.get("network")) for sample in (first, last))
     found = {}
-    for name in before.keys() & after.keys():  # type: ignore[union-attr]
-        received, sent = (_growth(before[name], after[name], of) for of in ("received_bytes", "sent_bytes"))  # type: ignore[index]
+    for name in before.keys() & after.keys():
+        received, sent = (_growth(before[name], after[name], of) for of in ("received_bytes", "sent_bytes"))
         found[name] = received or 0, sent or 0
     return found
 
 
+def _objects(value: object) -> dict[str, Mapping[str, Any]]:
+    return {name: item for name, item in value.items() if isinstance(item, dict)} if isinstance(value, dict) else {}
+
+
 def _energy(gpus: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
-    ends = [
-        (as_number(a.get("energy_j")), as_number(b.get("energy_j"))) for a, b in zip(gpus[0], gpus[-1], strict=False)
-    ]
+    pairs = zip(gpus[0], gpus[-1], strict=False)
+    ends = [(as_number(before.get("energy_j")), as_number(after.get("energy_j"))) for before, after in pairs]
     known = [after - before for before, after in ends if before is not None and after is not None]
     return sum(known) if known and len(known) == len(ends) else None
 

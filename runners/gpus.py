@@ -83,8 +83,10 @@ driver interval in which any kernel ran, not how busy it kept the GPU"
 class NvidiaSmi:
     """The program that comes with the driver: slower, and without the energy counter."""
 
-    method = "nvidia-smi: power is what the sensor last averaged, which on A100 and H100 is a quarter of the time \
-(arXiv 2312.02741); no energy is derived from it"
+    method = (
+        "nvidia-smi: power is what the sensor last averaged, which on A100 and H100 is a quarter of the time "
+        "(arXiv 2312.02741); no energy is derived from it"
+    )
 
     def __init__(self, program: str) -> None:
         self._query = [program, f"--query-gpu={','.join(_SMI_FIELDS)}", "--format=csv,noheader,nounits"]
