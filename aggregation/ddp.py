@@ -18,6 +18,8 @@ class OverlappedDDP:
     """
 
     name = "ddp"
+    bucket_mb: float | None = None
+    """Size of a bucket in MiB; None for torch's default: 25, the first one 1."""
 
     def __init__(self, model: nn.Module, world_size: int) -> None:
         self.observer: Observer = Unobserved()
@@ -31,7 +33,11 @@ class OverlappedDDP:
         if self._world_size == 1:
             return forward
         ddp = DistributedDataParallel(
-            _Forward(self._model, forward), broadcast_buffers=False, gradient_as_bucket_view=True, init_sync=False
+            _Forward(self._model, forward),
+            bucket_cap_mb=self.bucket_mb,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            init_sync=False,
         )
         ddp.register_comm_hook(None, self._all_reduce)
         return ddp

@@ -135,6 +135,8 @@ def main() -> None:
                    run_id=spec.run_id, launched_unix_ns=spec.launched_unix_ns)  # fmt: skip
     task = OrderedTask()
     pattern: Any = PATTERNS[spec.aggregation](task.model, group.world_size)
+    if case["bucket_mb"]:
+        pattern.bucket_mb = case["bucket_mb"]
     if case["off_in_odd_steps"]:
         pattern = Silent(pattern, task)
     clocks = ClockExchange(group)
