@@ -27,6 +27,11 @@ def address(rank: int) -> str:
     return f"10.78.0.{rank + 1}"
 
 
+def burst_bytes(rate_mbit: float) -> int:
+    """What a link's token bucket saves up at most: a millisecond's worth, as this kernel is late by a part of one."""
+    return max(32 << 10, round(rate_mbit * 125))
+
+
 def space(rank: int) -> str:
     """The name of a rank's namespace."""
     return f"{PREFIX}{rank}"
@@ -57,12 +62,6 @@ def links(rates_mbit: Sequence[float], delay_ms: float = 0.0) -> Iterator[None]:
         clear(len(rates_mbit))
 
 
-def sent_bytes(rank: int) -> int:
-    """Bytes that have left a rank's end, headers included."""
-    command = ["ip", "netns", "exec", space(rank), "cat", "/sys/class/net/eth0/statistics/tx_bytes"]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def clear(ranks: int) -> None:
     """Remove what an earlier run left."""
     for name in [f"{PREFIX}sw", *map(space, range(ranks))]:
@@ -90,7 +89,7 @@ def _configure(rank: int, rate_mbit: float) -> None:
     # A training step is an idle link for TCP: without this it would start slowly at every collective.
     subprocess.run([*enter, "sysctl", "-qw", "net.ipv4.tcp_slow_start_after_idle=0"], check=True)
     if rate_mbit:
-        shape = f"tbf rate {rate_mbit:g}mbit burst 32kb latency 500ms"
+        shape = f"tbf rate {rate_mbit:g}mbit burst {burst_bytes(rate_mbit)} latency 500ms"
         subprocess.run([*enter, "tc", "qdisc", "add", "dev", "eth0", "root", *shape.split()], check=True)
 
 
