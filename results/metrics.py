@@ -102,6 +102,7 @@ class Metrics:
             "dataset": spec.dataset,
             "dataset_origin": spec.data_origin,
             "backend": spec.backend,
+            "aggregation": spec.aggregation,
             "fleet": spec.fleet,
             "hosts": list(self.hosts),
             "mlb_version": spec.mlb_version,
