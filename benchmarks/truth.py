@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -319,14 +319,15 @@ CASES: Mapping[str, Callable[[], list[Finding]]] = {
 }
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """The table."""
-    rows = [("case", "what", "injected", "measured", "bound", "", "MLBench's way")]
-    rows += [(f.case, f.what, _text(f.injected), _text(f.measured), f.bound, "ok" if f.ok else "MISSED", f.mlbench)
-             for f in findings]  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+WIDTHS = (44, 30, 10, 9, 9, 6)
+
+
+def show(*cells: str) -> None:
+    """A row of the table, at once: a case takes a while."""
+    *first, last = cells
+    print(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(first, WIDTHS, strict=True)), last]).rstrip(), flush=True
+    )
 
 
 def _text(value: float | str) -> str:
@@ -340,12 +341,14 @@ def main() -> None:
     if unknown:
         sys.exit(f"no case {unknown[0]!r}: {', '.join(CASES)}")
     print(machine(), flush=True)
-    findings = []
+    show("case", "what", "injected", "measured", "bound", "", "MLBench's way")
+    number = missed = 0
     for name in sys.argv[1:] or CASES:
-        findings += CASES[name]()
-    show(findings)
-    missed = sum(not finding.ok for finding in findings)
-    print(f"{len(findings)} findings, {missed} missed")
+        for f in CASES[name]():
+            number, missed = number + 1, missed + (not f.ok)
+            verdict = "ok" if f.ok else "MISSED"
+            show(f.case, f.what, _text(f.injected), _text(f.measured), f.bound, verdict, f.mlbench)
+    print(f"{number} findings, {missed} missed")
     sys.exit(bool(missed))
 
 

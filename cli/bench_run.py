@@ -168,9 +168,8 @@ def _git_revision() -> str:
 
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
-    note(
-        f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend} ({spec.aggregation}), {spec.dataset} from {spec.data_origin}"
-    )
+    ranks = f"{spec.ranks} ranks over {spec.backend}, {spec.aggregation}"
+    note(f"run {spec.run_id}: {ranks}, {spec.dataset} from {spec.data_origin}")
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":
