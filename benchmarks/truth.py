@@ -179,19 +179,19 @@ def _sleeps(case: Case) -> list[Finding]:
     outcome = run(case)
     window = outcome.step % 8
     clean = np.isin(window, (0, 2, 4, 6))
-    usual = outcome.transfer[:, clean].mean()
+    usual = float(np.median(outcome.transfer[:, clean]))
     findings = []
     for phase, place in (("input", 1), ("forward", 3), ("backward", 5), ("optimiser", 7)):
         hit = window == place
         right, tried = _named(outcome, phase, place)
         # The rank that sleeps waits least; the others wait for it, whatever they would have waited without it.
-        waits = np.sort(outcome.wait[:, hit], axis=0)[1:].mean()
+        waits = float(np.median(np.sort(outcome.wait[:, hit], axis=0)[1:]))
         mlbench = f"communication {outcome.mlbench_ms[:, hit].mean():.1f} ms"
         name = f"{case.name}: {phase}"
         findings += [
             Finding(name, "rank and phase named", tried, right, "all", right == tried and tried >= 50, "not named"),
             within(name, "waiting, ms", 50.0, waits, 5, mlbench),
-            within(name, "transfer, ms", usual, outcome.transfer[:, hit].mean(), 5, mlbench),
+            within(name, "transfer, ms", usual, float(np.median(outcome.transfer[:, hit])), 5, mlbench),
         ]
     if case.clocks:
         # Rank 0's truth against the others': the exchange must find what was set.
