@@ -53,6 +53,11 @@ class Blueprint:
     def expires_at(self) -> str:
         return iso(self.expires_epoch)
 
+    @property
+    def ends_itself(self) -> bool:
+        """Whether a node ends by a timer of its own: GCP ends its machines itself, hosts that exist go on."""
+        return self.spec.cloud in ("aws", "docker")
+
     def node_name(self, index: int) -> str:
         return f"{self.spec.name}-{index}"
 

@@ -219,7 +219,8 @@ class Stack:
         fleet = fleet.changed(blueprint=blueprint, nodes=nodes, status="not-ready").save(self.folder)
         self._pin(nodes, plan)
         self.watcher.say(f"Waiting for {len(nodes)} nodes to answer")
-        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check)
+        ends = blueprint.expires_epoch if blueprint.ends_itself else None
+        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check, ends_epoch=ends)
         good = not any(check.problems for check in checks)
         fleet = fleet.changed(status="ready" if good else "not-ready", checks=tuple(c.to_json() for c in checks))
         fleet.save(self.folder)

@@ -42,8 +42,8 @@ class Hosts:
             self.kill(name)
         subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, check=False)
 
-    def start(self, name: str, address: str, authorized_key: str, gpus: int) -> str:
-        """Start a host and give its public host key."""
+    def start(self, name: str, address: str, authorized_key: str, gpus: int, *, timer: str = "3600") -> str:
+        """Start a host and give its public host key; `timer` is in how many seconds it says that it ends itself."""
         home = self.folder / name
         home.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "hostkey"))
@@ -60,12 +60,18 @@ class Hosts:
         run("ip", "-n", space, "-batch", "-", script=setup)
         # A developer's ~/.bashrc runs at every login, and may take longer than the check itself.
         quiet = "[ ! -f ~/.bashrc ] || mount --bind /dev/null ~/.bashrc"
-        inside = f"{quiet}; hostname {name}; exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
+        ends = f"sh -c 'sleep \"$1\"; exit 0' mlb-deadline {timer} &" if timer else ":;"
+        inside = f"{quiet}; hostname {name}; {ends} exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
         command = ["ip", "netns", "exec", space, "unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self.processes[name] = subprocess.Popen(
             [*command, "sh", "-c", inside], stdin=subprocess.DEVNULL, start_new_session=True
         )
         return " ".join((home / "hostkey.pub").read_text().split()[:2])
+
+    def stop_timer(self, name: str) -> None:
+        """As an image without cloud-init would be: nothing on the host ends it."""
+        inside = ["nsenter", "--target", str(_child_of(self.processes[name].pid)), "--pid", "--mount"]
+        run(*inside, "pkill", "--full", "mlb-deadline")
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name, None)
@@ -88,3 +94,8 @@ def _names(name: str) -> tuple[str, str]:
     """Names of the namespace and of its cable: an interface's may have 15 characters."""
     short = name.replace("i-", "")[:10]
     return f"mlb{short}", f"v{short}"
+
+
+def _child_of(pid: int) -> int:
+    """The first process inside: `unshare` itself stays outside of the namespace that it makes."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])

@@ -222,6 +222,10 @@ def test_a_machine_in_between_and_a_missing_gpu_are_seen(home: Path, cloud: Clou
         folder.known_hosts.write_text(f"{pattern} {key[0]} {key[1]}\n")
         with pytest.raises(NodeNotReady, match="aws-0: 1 GPUs instead of 2: Tesla T4"):
             apply(home)
+        node = next(iter(hosts.processes))
+        hosts.stop_timer(node)
+        with pytest.raises(NodeNotReady, match="aws-0: no deadline timer is armed"):
+            apply(home)
     finally:
         cloud.on_launch = real
     # No private key, no secret in anything that was written; user data holds no secret at all.
