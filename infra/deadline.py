@@ -15,7 +15,8 @@ if shown=$(systemctl show mlb-deadline.timer --property=ActiveState,NextElapseUS
   timer=$(printf '%s' "$shown" | tr '\n' ';')
 fi
 case $timer in *ActiveState=active*) ;; *)
-  timer=$(ps -eo etimes=,args= 2>/dev/null | sed -n 's/^ *\([0-9]*\) .* mlb-deadline \([0-9]*\)$/slept \1 of \2/p' | head -n 1)
+  timer=$(ps -eo etimes=,args= 2>/dev/null |
+    sed -n 's/^ *\([0-9]*\) .* mlb-deadline \([0-9]*\)$/slept \1 of \2/p' | head -n 1)
 esac
 """
 
