@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..infra import by_tag, commands
 from ..infra.by_tag import refuse_if_not_built
+from ..infra.existing import Hosts
 from ..infra.quote import Quote
 from ..infra.readiness import Check
 from ..infra.spec import parse_duration
@@ -30,9 +32,13 @@ def limits(zone: str, ready: str, lock: str) -> Limits:
     return Limits(apply_s=parse_duration(zone), ready_s=parse_duration(ready), lock_s=parse_duration(lock))
 
 
-def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
+def asked(given: Mapping[str, Any], hosts: Path | None, known_hosts: Path | None, *, trust: bool) -> commands.Request:
+    """What `apply` is asked for, checked."""
+    return commands.request(given, hosts=Hosts(hosts, known_hosts, trust))
+
+
+def dry_run(asked: commands.Request, as_json: bool) -> None:
     """The price and the files; no credentials, no network, nothing written."""
-    asked = commands.request(given)
     files = commands.dry_run(asked)
     if as_json:
         show_json({"quote": asked.quote.to_json(), "files": files})
@@ -44,6 +50,8 @@ def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
 
 def plan(given: Mapping[str, Any], as_json: bool) -> None:
     """What `apply` would do."""
+    if given.get("cloud") == "ssh":
+        raise UsageError("There is nothing to plan for hosts that exist.", fix="`mlb infra apply` registers them.")
     asked = commands.request(given)
     made = commands.plan(asked, Limits(), _watcher(as_json, yes=True))
     if as_json:
@@ -52,31 +60,34 @@ def plan(given: Mapping[str, Any], as_json: bool) -> None:
         show_text(f"{view.quote_text(asked.quote)}\n\n{view.plan_text(made)}")
 
 
-def apply(given: Mapping[str, Any], limit: Limits, *, yes: bool, as_json: bool) -> None:
+def apply(asked: commands.Request, limit: Limits, *, yes: bool, force: bool, as_json: bool) -> None:
     """Rent or change, and show the fleet."""
-    asked = commands.request(given)
     refuse_if_not_built(asked.blueprint.spec.cloud)
-    _refuse_without_answer(yes)
+    if asked.blueprint.is_rented:
+        _refuse_without_answer(yes)
     if asked.blueprint.spec.cloud == "aws":
         _tell(view.UNTRIED_AWS)
     with _stoppable():
-        outcome = commands.apply(asked, limit, _watcher(as_json, yes=yes))
+        outcome = commands.apply(asked, limit, _watcher(as_json, yes=yes), force=force)
     if as_json:
         show_json({**outcome.fleet.to_json(), "changes": view.plan_json(outcome.plan)})
     else:
         show_text(view.fleet_text(outcome.fleet, changed=bool(outcome.plan)))
 
 
-def destroy(name: str | None, cloud: str | None, region: str, limit: Limits, *, yes: bool, as_json: bool) -> None:
+def destroy(
+    name: str | None, cloud: str | None, region: str, limit: Limits, *, yes: bool, force: bool, as_json: bool
+) -> None:
     """Remove, and say that nothing is left."""
     _refuse_without_answer(yes)
     folder = commands.folder_of(name or cloud)
     if not yes and not _ask(f"Destroy the fleet {folder.name}?"):
         raise UsageError("Nothing was destroyed.")
     with _stoppable():
-        done = commands.destroy(folder.name, cloud, region, limit, _watcher(as_json, yes=True), None)
+        watcher = _watcher(as_json, yes=True)
+        swept = commands.destroy(folder.name, cloud, region, limit, watcher, None, force=force)
     if as_json:
-        show_json({"name": folder.name, "left": 0, "found_by_tag": done.swept})
+        show_json({"name": folder.name, "left": 0, "found_by_tag": swept})
     else:
         show_text(f"Fleet {folder.name}: 0 left.")
 

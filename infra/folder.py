@@ -65,6 +65,11 @@ class FleetFolder:
         return self.path / "known_hosts"
 
     @property
+    def held_by(self) -> Path:
+        """The mark of the run that uses the fleet; see holder.py."""
+        return self.path / "held-by.json"
+
+    @property
     def lock_file(self) -> Path:
         # Beside the fleets, not among their files: it is held while a fleet's folder is removed.
         return self.home / "locks" / f"{self.name}.lock"

@@ -18,7 +18,6 @@ CLOUDS: tuple[Cloud, ...] = get_args(Cloud)
 
 NOT_BUILT: Mapping[str, str] = {
     "gcp": "Renting on gcp is not built yet: only `quote` and `apply --dry-run` work there.",
-    "ssh": "Fleets of ssh hosts are not built yet.",
 }
 
 DEFAULT_TTL_S = 4 * 3600

@@ -31,10 +31,11 @@ from .engine import Engine, find_engine
 from .failures import goes_on, kind_of, no_capacity, provision_failed, short
 from .fleet import Attempt, Fleet, Node
 from .folder import FleetFolder, FleetLock, write_private
+from .holder import refuse_if_held
 from .quote import Quote
 from .render import render
 from .teardown import Teardown
-from .terraform import Plan, Terraform, TerraformFailed
+from .terraform import Plan, Terraform, TerraformFailed, parallelism
 from .watcher import Limits, Watcher
 
 
@@ -57,8 +58,8 @@ class Stack:
     engine: Engine | None = None
     _lock: FleetLock | None = None
 
-    def apply(self, wanted: Blueprint, quote: Quote) -> Outcome:
-        """Make the fleet as it is wanted, or leave nothing behind.
+    def apply(self, wanted: Blueprint, quote: Quote, *, force: bool = False) -> Outcome:
+        """Make the fleet as it is wanted, or leave nothing behind; with `force` although a run uses it.
 
         Raises:
             PreflightError, CapacityError, ProvisionFailed, NodeNotReady, TeardownIncomplete, Locked, Interrupted.
@@ -70,6 +71,8 @@ class Stack:
                     f"Another command made the fleet {self.folder.name} in the meantime.",
                     fix="Run this one again: it goes on from what there is.",
                 )
+            if known and known.blueprint.spec.nodes != wanted.spec.nodes:
+                refuse_if_held(self.folder, "changed", force=force)
             self.watcher.say("Looking at the account, its quotas and its zones")
             adding = wanted.spec.nodes - (len(known.nodes) if known else 0)
             place = self._preflight(wanted, adding)
@@ -101,14 +104,18 @@ class Stack:
                 self.folder.remove()
             return made
 
-    def destroy(self) -> Teardown:
-        """Remove everything of the fleet and its record; raises TeardownIncomplete with what is left."""
+    def destroy(self, *, force: bool = False) -> Teardown:
+        """Remove everything of the fleet and its record; raises TeardownIncomplete with what is left.
+
+        Raises Locked while a run uses the fleet, unless by `force`.
+        """
         with self._locked("destroy"):
             known = fleets.load(self.folder)
             if known is None:
                 raise PreflightError(
                     f"There is no fleet {self.folder.name} on this machine.", fix="`mlb infra ls` lists them."
                 )
+            refuse_if_held(self.folder, "destroyed", force=force)
             with suppress(DiskFull):  # a full disk must not keep a fleet alive
                 known.changed(status="destroying").save(self.folder)
             done = self._teardown(known)
@@ -184,7 +191,7 @@ class Stack:
         replaced = self.cloud.lost(blueprint) if exists else ()
         terraform = self.write_module(blueprint)
         terraform.init()
-        parallel = _parallelism(blueprint)
+        parallel = parallelism(blueprint.spec.nodes)
         limit = self.limits.apply_s
         return terraform.plan(self.folder.plan_file, deadline_s=limit, parallelism=parallel, replace=replaced)
 
@@ -197,7 +204,7 @@ class Stack:
         if quote is not None and not self.watcher.confirm(quote, plan):
             raise Interrupted("Not confirmed.")
         self.watcher.say("Applying the plan")
-        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=_parallelism(blueprint))
+        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=parallelism(blueprint.spec.nodes))
         return plan
 
     def _ready(self, fleet: Fleet, plan: Plan) -> Outcome:
@@ -246,7 +253,7 @@ class Stack:
         blueprint = fleet.blueprint
 
         def by_terraform() -> None:
-            limit, parallel = self.limits.destroy_s, _parallelism(blueprint)
+            limit, parallel = self.limits.destroy_s, parallelism(blueprint.spec.nodes)
             self.terraform().destroy(self.folder.plan_file, deadline_s=limit, parallelism=parallel)
 
         has_state = (self.folder.module / "terraform.tfstate").exists()
@@ -278,11 +285,6 @@ class Stack:
                 yield
             finally:
                 self._lock = None
-
-
-def _parallelism(blueprint: Blueprint) -> int:
-    """A fleet of 64 takes 80 s with Terraform's default of 10, 22 s with 64; more would only meet rate limits."""
-    return min(64, max(10, blueprint.spec.nodes))
 
 
 def _indexes(plan: Plan) -> set[int]:

@@ -52,17 +52,16 @@ class Hosts:
         (home / "bin" / "nvidia-smi").write_text(NVIDIA_SMI.format(count=gpus))
         (home / "bin" / "nvidia-smi").chmod(0o755)
         (home / "sshd.conf").write_text(self._sshd_conf(home))
-        space, cable = _names(name)
-        run("ip", "netns", "add", space)
-        run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
-        run("ip", "link", "set", cable, "master", BRIDGE, "up")
-        setup = f"addr add {address}/16 dev eth0\nlink set eth0 up\nlink set lo up\n"
-        run("ip", "-n", space, "-batch", "-", script=setup)
+        try:
+            self._connect(name, address)
+        except BaseException:
+            _disconnect(name)
+            raise
         # A developer's ~/.bashrc runs at every login, and may take longer than the check itself.
         quiet = "[ ! -f ~/.bashrc ] || mount --bind /dev/null ~/.bashrc"
         ends = f"sh -c 'sleep \"$1\"; exit 0' mlb-deadline {timer} &" if timer else ":;"
         inside = f"{quiet}; hostname {name}; {ends} exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
-        command = ["ip", "netns", "exec", space, "unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command = ["ip", "netns", "exec", _names(name)[0], "unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self.processes[name] = subprocess.Popen(
             [*command, "sh", "-c", inside], stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -80,7 +79,16 @@ class Hosts:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        subprocess.run(["ip", "netns", "del", _names(name)[0]], capture_output=True, check=False)
+        _disconnect(name)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _connect(self, name: str, address: str) -> None:
+        space, cable = _names(name)
+        run("ip", "netns", "add", space)
+        run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
+        run("ip", "link", "set", cable, "master", BRIDGE, "up")
+        setup = f"addr add {address}/16 dev eth0\nlink set eth0 up\nlink set lo up\n"
+        run("ip", "-n", space, "-batch", "-", script=setup)
 
     def _sshd_conf(self, home: Path) -> str:
         return (
@@ -88,6 +96,13 @@ class Hosts:
             "PermitRootLogin prohibit-password\nPasswordAuthentication no\nStrictModes no\n"
             f"MaxStartups 100:30:200\nSetEnv PATH={home}/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         )
+
+
+def _disconnect(name: str) -> None:
+    space, cable = _names(name)
+    # The kernel takes its time with a namespace; its cable's name is wanted again before that.
+    subprocess.run(["ip", "link", "del", cable], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
 
 
 def _names(name: str) -> tuple[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from importlib.util import find_spec
@@ -13,17 +12,17 @@ from typing import Any
 
 import pytest
 from mlb.errors import CapacityError, Interrupted, NodeNotReady, PreflightError, TeardownIncomplete
-from mlb.infra import by_tag, commands, teardown
+from mlb.infra import commands
 from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
 
 from .conftest import need
-from .netns_hosts import Hosts, available
+from .netns_hosts import Hosts
 
 need("moto", find_spec("moto"), module=True)
-from .moto_cloud import Cloud, Fault, running_moto  # noqa: E402
+from .moto_cloud import Cloud, Fault  # noqa: E402
 
 pytestmark = [
     pytest.mark.system,
@@ -32,43 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 LIMITS = Limits(apply_s=120, destroy_s=120, ready_s=60)
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    need("netns", available())
-    made = Hosts(tmp_path_factory.mktemp("hosts"))
-    made.up()
-    yield made
-    made.down()
-
-
-@pytest.fixture(scope="module")
-def server(hosts: Hosts) -> Iterator[Cloud]:
-    with running_moto() as cloud:
-
-        def launch(instance: Any, key: str) -> None:
-            cloud.consoles[instance.id] = hosts.start(instance.id, instance.public_ip, key, gpus=2)
-
-        cloud.on_launch = launch
-        cloud.on_end = hosts.kill
-        yield cloud
-
-
-@pytest.fixture
-def cloud(server: Cloud, engine: object, aws_provider: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-a-test")
-    for key in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(key, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(teardown, "SWEEP_PAUSE_S", 0.05)
-    server.reset()
-    yield server
-    server.reset()
-    for fleet in Aws("us-east-1").fleets():
-        by_tag.collect(Aws("us-east-1"), fleet)
 
 
 @pytest.fixture

@@ -340,11 +340,10 @@ def test_a_fleet_of_another_cloud_is_not_destroyed_in_its_place(folder: FleetFol
     assert fleets.load(folder)
 
 
-def test_gcp_and_ssh_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for given in ({"cloud": "gcp", "gpus": 2}, {"cloud": "ssh"}):
-        asked = commands.request({**given, "allow_cidr": "198.51.100.7/32"}, tmp_path)
-        with pytest.raises(Usage, match="cannot rent from"):
-            commands.apply(asked, Limits(), Watcher())
+def test_gcp_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    asked = commands.request({"cloud": "gcp", "gpus": 2, "allow_cidr": "198.51.100.7/32"}, tmp_path)
+    with pytest.raises(Usage, match="cannot rent from"):
+        commands.apply(asked, Limits(), Watcher())
     assert list(tmp_path.iterdir()) == []
 
 
