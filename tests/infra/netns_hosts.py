@@ -61,9 +61,11 @@ class Hosts:
         quiet = "[ ! -f ~/.bashrc ] || mount --bind /dev/null ~/.bashrc"
         ends = f"sh -c 'sleep \"$1\"; exit 0' mlb-deadline {timer} &" if timer else ":;"
         inside = f"{quiet}; hostname {name}; {ends} exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
-        command = ["ip", "netns", "exec", _names(name)[0], "unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        apart = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self.processes[name] = subprocess.Popen(
-            [*command, "sh", "-c", inside], stdin=subprocess.DEVNULL, start_new_session=True
+            ["ip", "netns", "exec", _names(name)[0], *apart, "sh", "-c", inside],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         return " ".join((home / "hostkey.pub").read_text().split()[:2])
 
@@ -89,6 +91,8 @@ class Hosts:
         run("ip", "link", "set", cable, "master", BRIDGE, "up")
         setup = f"addr add {address}/16 dev eth0\nlink set eth0 up\nlink set lo up\n"
         run("ip", "-n", space, "-batch", "-", script=setup)
+        # Another host may have had the address a moment ago.
+        run("ip", "neigh", "flush", "dev", BRIDGE, "to", address)
 
     def _sshd_conf(self, home: Path) -> str:
         return (

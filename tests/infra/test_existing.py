@@ -24,7 +24,7 @@ DEFAULTS = Defaults("lab", "ada", 1, "/home/ada/.ssh/id_ed25519")
 def test_a_line_a_host(tmp_path: Path) -> None:
     (tmp_path / "key").touch()
     file = tmp_path / "hosts"
-    file.write_text("# the lab\n\nNode1.example.org\n bob@10.0.0.2 port=2222 key=key private=192.168.0.2 gpus=4 name=b\n")
+    file.write_text("# a lab\n\nNode1.example.org\n bob@10.0.0.2 port=2222 key=key private=192.168.0.2 gpus=4 name=b\n")
     first, second = read(file, DEFAULTS)
     assert (first.name, first.ssh_host, first.ssh_port, first.ssh_user) == ("lab-0", "node1.example.org", 22, "ada")
     assert (first.private_ip, first.gpus, first.ssh_key) == (first.ssh_host, 1, DEFAULTS.key)
