@@ -67,14 +67,14 @@ def request(given: Mapping[str, Any], home: Path | None = None, hosts: Hosts = N
         spec = replace(spec, nodes=len(nodes))
     elif hosts != NO_HOSTS:
         raise UsageError("--hosts, --known-hosts and --trust-on-first-use are for --cloud ssh.")
-    quote = make_quote(spec, load_catalogue(), utc_today())
+    quote = make_quote(spec, load_catalogue(folder.home), utc_today())
     blueprint = replace(known.blueprint, spec=spec) if known else _new_blueprint(spec, quote)
     return Request(folder, blueprint, quote, known, nodes, hosts)
 
 
 def quote(given: Mapping[str, Any]) -> Quote:
     """What a new fleet would cost, whatever fleets there are."""
-    return make_quote(_spec(given), load_catalogue(), utc_today())
+    return make_quote(_spec(given), load_catalogue(state_home()), utc_today())
 
 
 def dry_run(asked: Request) -> dict[str, str]:

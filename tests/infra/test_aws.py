@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +25,6 @@ from .moto_cloud import Cloud, Fault  # noqa: E402
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -53,28 +51,6 @@ def destroy(home: Path, name: str = "aws") -> None:
 
 def left() -> int:
     return sum(fleet.resources for fleet in Aws("us-east-1").fleets())
-
-
-def test_apply_again_grow_status_destroy(home: Path, cloud: Cloud) -> None:
-    made = apply(home, gpus=2, nodes=4).fleet
-    assert made.blueprint.machine is not None
-    assert made.blueprint.machine.id == "g7.12xlarge"
-    assert made.status == "ready"
-    assert {c["gpus"] for c in made.checks} == {2}
-    assert made.blueprint.image_id == "ami-1e749f67"
-
-    assert not apply(home).plan, "a second apply has nothing to do"
-    grown = apply(home, nodes=6)
-    assert [action for action, _ in grown.plan.changes] == ["create", "create"]
-    assert [n.id for n in grown.fleet.nodes[:4]] == [n.id for n in made.nodes]
-
-    Aws("us-east-1").api.call("ec2", "terminate_instances", InstanceIds=[made.nodes[1].id])
-    state = commands.status(FleetFolder(home, "aws"))
-    assert [n.state for n in state.nodes] == ["running", "terminated", "running", "running", "running", "running"]
-
-    destroy(home)
-    assert left() == 0
-    assert not (home / "fleets" / "aws").exists()
 
 
 def test_no_capacity_on_node_three_moves_the_fleet_to_the_next_zone(home: Path, cloud: Cloud) -> None:
@@ -210,18 +186,3 @@ def test_a_machine_deleted_behind_our_back_is_seen_and_replaced(home: Path, clou
     assert repaired.fleet.nodes[0] == made.nodes[0]
     assert repaired.fleet.nodes[1].id != made.nodes[1].id
     assert not commands.status(FleetFolder(home, "aws")).drifted
-
-
-def test_four_fleets_at_once(home: Path, cloud: Cloud) -> None:
-    def whole_life(name: str) -> tuple[int, bool, list[str], int]:
-        first = apply(home, name=name, gpus=1, gpu_type="T4", nodes=2).fleet
-        again = bool(apply(home, name=name).plan)
-        grown = apply(home, name=name, nodes=3)
-        destroy(home, name)
-        return len(first.nodes), again, [action for action, _ in grown.plan.changes], len(grown.fleet.nodes)
-
-    with ThreadPoolExecutor(4) as pool:
-        lives = list(pool.map(whole_life, ["one", "two", "three", "four"]))
-    assert lives == [(2, False, ["create"], 3)] * 4
-    assert left() == 0
-    assert commands.local_fleets(home) == []

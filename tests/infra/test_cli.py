@@ -106,7 +106,6 @@ def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) ->
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_local_fleet_from_apply_to_destroy(
     mlb: Any, mlb_home: Path, engine: object, terraform_env: None, docker_host: str
 ) -> None:
@@ -125,7 +124,6 @@ def test_a_local_fleet_from_apply_to_destroy(
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_sigterm_ends_an_apply_in_good_order(
     mlb_home: Path, engine: object, terraform_env: None, docker_host: str
 ) -> None:
