@@ -65,6 +65,7 @@ def apply(
     unknown_price_ok: o.UnknownPrice = None,
     ssh_user: o.SshUser = None,
     memlock: o.Memlock = None,
+    state: o.State = None,
     hosts: o.HostsFile = None,
     known_hosts: o.KnownHosts = None,
     trust_on_first_use: o.Trust = False,
@@ -96,6 +97,7 @@ def apply(
         unknown_price_ok=unknown_price_ok,
         ssh_user=ssh_user,
         memlock=memlock,
+        state=state,
     )
     from . import infra_run
 

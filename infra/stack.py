@@ -27,10 +27,10 @@ from . import fleet as fleets
 from . import readiness, ssh
 from .blueprint import Blueprint
 from .cloud import Cloud, Place
-from .engine import Engine, find_engine
+from .engine import Engine, find_engine, refuse_without_locks
 from .failures import goes_on, kind_of, no_capacity, provision_failed, short
 from .fleet import Attempt, Fleet, Node
-from .folder import FleetFolder, FleetLock, write_private
+from .folder import NEEDED_BYTES, FleetFolder, FleetLock, refuse_if_full, write_private
 from .holder import refuse_if_held
 from .quote import Quote
 from .render import render
@@ -76,8 +76,7 @@ class Stack:
             self.watcher.say("Looking at the account, its quotas and its zones")
             adding = wanted.spec.nodes - (len(known.nodes) if known else 0)
             place = self._preflight(wanted, adding)
-            self.engine = self.engine or find_engine()
-            self.folder.create()
+            self._prepare(wanted)
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
             wanted = self.cloud.prepare(wanted)
             price = None if quote.per_hour is None else float(quote.per_hour)
@@ -95,8 +94,7 @@ class Stack:
         with self._locked("plan"):
             known = fleets.load(self.folder)
             place = self._preflight(wanted, wanted.spec.nodes)
-            self.engine = self.engine or find_engine()
-            self.folder.create()
+            self._prepare(wanted)
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
             zone = known.blueprint.zone if known else place.zones[0]
             made = self._plan(self.cloud.prepare(wanted.at(zone)))
@@ -187,8 +185,7 @@ class Stack:
             ) from None
 
     def _plan(self, blueprint: Blueprint) -> Plan:
-        exists = (self.folder.module / "terraform.tfstate").exists()
-        replaced = self.cloud.lost(blueprint) if exists else ()
+        replaced = self.cloud.lost(blueprint) if self.folder.has_state else ()
         terraform = self.write_module(blueprint)
         terraform.init()
         parallel = parallelism(blueprint.spec.nodes)
@@ -234,6 +231,14 @@ class Stack:
         readiness.refuse_if_any_failed(checks)
         return Outcome(fleet, plan)
 
+    def _prepare(self, wanted: Blueprint) -> None:
+        """What this machine needs for it: a Terraform that serves, and room for what that downloads."""
+        self.engine = self.engine or find_engine()
+        if wanted.spec.state:
+            refuse_without_locks(self.engine)
+        refuse_if_full(self.folder, NEEDED_BYTES[wanted.spec.cloud])
+        self.folder.create()
+
     def _preflight(self, wanted: Blueprint, adding: int) -> Place:
         place = self.cloud.preflight(wanted, adding)
         for text in place.notes:
@@ -256,9 +261,8 @@ class Stack:
             limit, parallel = self.limits.destroy_s, parallelism(blueprint.spec.nodes)
             self.terraform().destroy(self.folder.plan_file, deadline_s=limit, parallelism=parallel)
 
-        has_state = (self.folder.module / "terraform.tfstate").exists()
         done = Teardown(self.cloud, blueprint, self.folder, self.watcher.say, fleet.usd_per_hour)
-        return done.run(by_terraform if has_state else None)
+        return done.run(by_terraform if self.folder.has_state else None)
 
     def terraform(self) -> Terraform:
         """Terraform in the fleet's module, with the lock in its hands."""
