@@ -24,7 +24,7 @@ from mlb.infra.watcher import Limits, Watcher
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from infra.conftest import provider_mirror
 from infra.moto_cloud import Cloud, running_moto
-from infra.netns_hosts import Hosts, available
+from netns_hosts import Hosts, available
 
 TARGETS_S = {4: 5.0, 64: 10.0}
 TARGET_RATIO = 3.0

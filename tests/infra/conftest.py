@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlb.infra import by_tag, teardown
 from mlb.infra.engine import Engine, find_engine
+from netns_hosts import Hosts, available
 
 from .cache import only_one
 from .docker_engine import engine_binary, ensure_base, has_base, running_engine
-from .netns_hosts import Hosts, available
 
 if TYPE_CHECKING:
     from .moto_cloud import Cloud

@@ -14,9 +14,8 @@ import pytest
 from mlb.errors import UsageError
 from mlb.infra.hosts_file import Defaults, read
 from mlb.results.process import start_ticks
+from netns_hosts import Hosts
 from support import Mlb
-
-from .netns_hosts import Hosts
 
 DEFAULTS = Defaults("lab", "ada", 1, "/home/ada/.ssh/id_ed25519")
 
