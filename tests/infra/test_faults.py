@@ -53,14 +53,22 @@ def test_credentials_that_expire_while_machines_are_made(tmp_path: Path, cloud: 
     assert left() == 0
 
 
-def test_a_foreign_interface_that_blocks_the_end_is_named(tmp_path: Path, cloud: Cloud) -> None:
+def test_what_stands_in_the_way_of_the_end_is_named(tmp_path: Path, cloud: Cloud) -> None:
     from .moto_cloud import Fault
 
-    apply(tmp_path)
+    made = apply(tmp_path).fleet
+    cloud.faults.append(Fault("TerminateInstances", "ExpiredToken"))
+    with pytest.raises(TeardownIncomplete) as error:
+        destroy(tmp_path)
+    assert f"instance {made.nodes[0].id} us-east-1 (is billed)" in str(error.value)
+    assert "at most $7.13 per hour" in str(error.value)
+    assert "ExpiredToken" in str(error.value)
+    cloud.faults.clear()
+
     api = Aws("us-east-1").api
     subnet = next(api.pages("ec2", "describe_subnets", "Subnets", Filters=[_tagged("aws")]))["SubnetId"]
-    made = api.call("ec2", "create_network_interface", SubnetId=subnet, Description="of a load balancer")
-    blocker = made["NetworkInterface"]["NetworkInterfaceId"]
+    foreign = api.call("ec2", "create_network_interface", SubnetId=subnet, Description="of a load balancer")
+    blocker = foreign["NetworkInterface"]["NetworkInterfaceId"]
     cloud.faults += [Fault("DeleteSubnet", "DependencyViolation"), Fault("DeleteVpc", "DependencyViolation")]
     with pytest.raises(TeardownIncomplete) as error:
         destroy(tmp_path)
