@@ -28,8 +28,8 @@ def apply(home: Path, **given: Any) -> Any:
     return commands.apply(commands.request(options, home), LIMITS, Watcher())
 
 
-def destroy(home: Path) -> None:
-    commands.destroy("aws", None, "", LIMITS, Watcher(), home)
+def destroy(home: Path, limits: Limits = LIMITS) -> None:
+    commands.destroy("aws", None, "", limits, Watcher(), home)
 
 
 def left() -> int:
@@ -70,8 +70,9 @@ def test_what_stands_in_the_way_of_the_end_is_named(tmp_path: Path, cloud: Cloud
     foreign = api.call("ec2", "create_network_interface", SubnetId=subnet, Description="of a load balancer")
     blocker = foreign["NetworkInterface"]["NetworkInterfaceId"]
     cloud.faults += [Fault("DeleteSubnet", "DependencyViolation"), Fault("DeleteVpc", "DependencyViolation")]
+    # The provider itself would wait for twenty minutes.
     with pytest.raises(TeardownIncomplete) as error:
-        destroy(tmp_path)
+        destroy(tmp_path, Limits(destroy_s=25))
     assert error.value.exit_code == 9
     assert f"subnet {subnet}: DependencyViolation" in error.value.why
     assert f"(held by {blocker} (of a load balancer))" in error.value.why
