@@ -197,6 +197,7 @@ def test_a_host_that_fails_its_checks_is_named(mlb: Any, lab: Lab) -> None:
     assert done.returncode == 6
     assert "1 of 2 nodes are not ready: ssh-0" in done.stderr
     assert "ssh-0: 2 GPUs instead of 4: Tesla T4" in done.stderr
+    assert "mlb infra apply --name ssh" in done.stderr
     assert "not-ready" in mlb("ls").stdout
 
 
