@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ class FleetNode:
     """The address that the other nodes know it by."""
     gpus: int
     """GPUs that were asked for."""
+    ssh_key: str = ""
+    """The user's own key for a host that exists; empty means the fleet's."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Fleet:
     name: str
     cloud: str
     status: str
-    expires_at: str
-    """When its machines end by themselves, ISO 8601 in UTC."""
+    expires_at: str | None
+    """When its machines end by themselves, ISO 8601 in UTC; None for hosts that exist."""
     usd_per_hour: float | None
     """What the whole fleet costs; None where nobody knows, or nothing is billed."""
     nodes: tuple[FleetNode, ...]
@@ -52,9 +54,9 @@ class Fleet:
         return self.folder / "known_hosts"
 
     @property
-    def expires_unix_s(self) -> float:
-        """The deadline as seconds since 1970."""
-        return datetime.fromisoformat(self.expires_at).timestamp()
+    def expires_unix_s(self) -> float | None:
+        """The deadline as seconds since 1970, where there is one."""
+        return None if self.expires_at is None else datetime.fromisoformat(self.expires_at).timestamp()
 
 
 def load(fleets_dir: Path, name: str) -> Fleet:
@@ -107,7 +109,7 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> Fleet:
 
 
 def _node(raw: Mapping[str, Any]) -> FleetNode:
-    values = {f.name: raw[f.name] for f in fields(FleetNode)}
+    values = {f.name: raw[f.name] for f in fields(FleetNode) if f.name in raw or f.default is MISSING}
     return FleetNode(**{**values, "ssh_port": int(values["ssh_port"]), "gpus": int(values["gpus"])})
 
 
