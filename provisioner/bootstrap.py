@@ -100,7 +100,7 @@ def ready(doors: Mapping[str, SshTransport], offer: Supplies, say: Say) -> dict[
     request = {"home": str(HOME), "wanted": offer.wanted, "pythons": offer.pythons}
     looked = fan_out(doors, lambda door: _look(door, request))
     looks = {name: look for name, look in looked.items() if not isinstance(look, MlbError)}
-    chosen = choose(looks, offer.packages, _wheels_at(offer), ".".join(platform.python_version_tuple()[:2]))
+    chosen = _choose(doors, looks, offer)
     made = _make({name: doors[name] for name in chosen}, looks, chosen, offer, say) if chosen else {}
     results: dict[str, ReadyNode | MlbError] = {}
     for name, look in looked.items():
@@ -132,6 +132,34 @@ def _look(door: SshTransport, request: Mapping[str, Any]) -> Look:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NodeUnfit(f"The answer of {door.node.name} makes no sense.", why=f"look: {error!r}") from None
     return dict(said)
+
+
+def _choose(doors: Mapping[str, SshTransport], looks: dict[str, Look], offer: Supplies) -> dict[str, Choice]:
+    """As `choose`; where the nodes' own Pythons do not do, uv is fetched for them, which brings any version."""
+    own_version = ".".join(platform.python_version_tuple()[:2])
+    try:
+        return choose(looks, offer.packages, _wheels_at(offer), own_version)
+    except NodeUnfit as refused:
+        lacking = {name: doors[name] for name, look in looks.items() if look["env"] is None and not look["uv"]}
+        got = fan_out(lacking, lambda door: _get_uv(door, offer, looks[door.node.name]["machine"]))
+        failed = [f"  {name}: {error}" for name, error in got.items() if isinstance(error, MlbError)]
+        if failed or not lacking:
+            why = "\n".join([refused.why, *(["uv could not be had:"] if failed else []), *failed])
+            raise NodeUnfit(refused.what, why=why, fix=refused.fix) from None
+        looks.update({name: {**looks[name], "uv": uv} for name, uv in got.items()})
+        return choose(looks, offer.packages, _wheels_at(offer), own_version)
+
+
+def _get_uv(door: SshTransport, offer: Supplies, machine: str) -> str:
+    """Install uv on a node, from the folder of wheels if there is one; its path there."""
+    request = {"home": str(HOME), "wheel": ""}
+    if offer.wheelhouse is not None:
+        wheels = sorted(offer.wheelhouse.glob(f"uv-*manylinux*{machine}*.whl"))
+        if not wheels:
+            raise NodeUnfit(f"There is no wheel of uv for {machine} in {offer.wheelhouse}.")
+        request["wheel"] = str(HOME / "wheels" / wheels[-1].name)
+        door.put(wheels[-1], PurePosixPath(request["wheel"]))
+    return str(door.call("install_uv", request, env_on_node, timeout_s=_MAKE_S)["uv"])
 
 
 def _make(
