@@ -113,7 +113,10 @@ class Hosts:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        subprocess.run(["ip", "netns", "del", self._names(name)[0]], capture_output=True, check=False)
+        space, cable = self._names(name)
+        # The cable by itself: the namespace goes when its last process is reaped, and would keep the name until then.
+        subprocess.run(["ip", "link", "del", cable], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
 
     def _firewall(self, verb: str) -> None:
         """A Docker engine that ran here leaves a rule that hosts on other bridges may not talk to each other."""
