@@ -1,7 +1,8 @@
 """One command on many nodes over SSH, what 64 hosts cost beside 4: python benchmarks/ssh_fan_out.py.
 
 Hosts are network namespaces on this machine, each with an SSH server; needs root. A new connection to every host and
-one command (`cold`), then the command alone over the connections that are there (`warm`), 4 and 64 hosts interleaved.
+`true` (`cold`); `true` over the connections that are there (`warm`); a command there that takes 0.3 s (`longer`).
+4 and 64 hosts interleaved. All hosts share this machine's cores, so what 64 of them do for one command is in these times, too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from common import interval, machine
@@ -27,39 +27,41 @@ def main() -> None:
     """Print the median seconds for 4 and for 64 hosts and their ratio, with its 95 % interval."""
     print(machine())
     with tempfile.TemporaryDirectory() as folder, running_fleet(Path(folder), MANY) as fleet:
-        for name, measure in (("cold", _cold), ("warm", _warm)):
-            measure(fleet, fleet.fleet.nodes[:FEW])  # the first use loads libraries
-            rounds = [
-                (measure(fleet, fleet.fleet.nodes[:FEW]), measure(fleet, fleet.fleet.nodes)) for _ in range(ROUNDS)
-            ]
+        sizes = (fleet.fleet.nodes[:FEW], fleet.fleet.nodes)
+        for name, measure in (("cold", _cold), ("warm", _warm), ("longer", _longer)):
+            measure(fleet, sizes[0])  # the first use loads libraries
+            rounds = [[measure(fleet, nodes) for nodes in sizes] for _ in range(ROUNDS)]
             few, many = (interval(column)[0] for column in zip(*rounds, strict=True))
             ratio, low, high = interval([many / few for few, many in rounds])
-            print(
-                f"{name}: {FEW} hosts {few:.3f} s, {MANY} hosts {many:.3f} s, ratio {ratio:.1f} [{low:.1f}, {high:.1f}]"
-            )
+            spread = f"ratio {ratio:.1f} [{low:.1f}, {high:.1f}]"
+            print(f"{name}: {FEW} hosts {few:.3f} s, {MANY} hosts {many:.3f} s, {spread}")
 
 
 def _cold(fleet: SshFleet, nodes: tuple[FleetNode, ...]) -> float:
     begun = time.monotonic()
     with doors(fleet.fleet, nodes) as made:
-        _run(made)
+        _run(made, "true")
         return time.monotonic() - begun
 
 
 def _warm(fleet: SshFleet, nodes: tuple[FleetNode, ...]) -> float:
+    return _over_open_connections(fleet, nodes, "true")
+
+
+def _longer(fleet: SshFleet, nodes: tuple[FleetNode, ...]) -> float:
+    return _over_open_connections(fleet, nodes, "sleep", "0.3")
+
+
+def _over_open_connections(fleet: SshFleet, nodes: tuple[FleetNode, ...], *command: str) -> float:
     with doors(fleet.fleet, nodes) as made:
-        _run(made)
-        return _timed(lambda: _run(made))
+        _run(made, "true")
+        begun = time.monotonic()
+        _run(made, *command)
+        return time.monotonic() - begun
 
 
-def _run(nodes: dict[str, SshTransport]) -> None:
-    refuse_if_any_failed(fan_out(nodes, lambda node: node.run(["true"], timeout_s=60)), "true")
-
-
-def _timed(work: Callable[[], None]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
+def _run(nodes: dict[str, SshTransport], *command: str) -> None:
+    refuse_if_any_failed(fan_out(nodes, lambda node: node.run(command, timeout_s=60)), command[0])
 
 
 if __name__ == "__main__":

@@ -51,6 +51,12 @@ def test_a_fleet_is_read(tmp_path: Path) -> None:
     assert fleet.names(tmp_path) == ["t"]
 
 
+def test_hosts_that_nobody_rented_have_keys_of_their_own_and_no_deadline(tmp_path: Path) -> None:
+    made = fleet.load(write(tmp_path, expires_at=None, nodes=[NODE, {**NODE, "ssh_key": "/keys/mine"}]), "t")
+    assert [str(made.key_of(node)) for node in made.nodes] == [str(made.key), "/keys/mine"]
+    assert made.expires_unix_s == float("inf")
+
+
 @pytest.mark.parametrize("change", [{"nodes": [{}]}, {"nodes": 1}, {"expires_at": "soon"}, {"schema_version": 2}])
 def test_a_damaged_record_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ResultsInvalid, match=r"fleet.json is damaged"):
