@@ -2,7 +2,7 @@
 
 Hosts are network namespaces on this machine, each with an SSH server; needs root. A new connection to every host and
 `true` (`cold`); `true` over the connections that are there (`warm`); a command there that takes 0.3 s (`longer`).
-4 and 64 hosts interleaved. All hosts share this machine's cores, so what 64 of them do for one command is in these times, too.
+4 and 64 hosts interleaved. All hosts share this machine's cores: what 64 of them do for a command is in these times.
 """
 
 from __future__ import annotations

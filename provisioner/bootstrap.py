@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MlbError, NodeUnfit, PreflightError, UsageError
+from ..results.text import sanitise
 from . import env_on_node
 from .choice import Choice, Look, choose
 from .fan_out import fan_out
@@ -119,7 +120,7 @@ def refuse_differences(nodes: list[ReadyNode]) -> None:
     if len(kinds) > 1:
         raise NodeUnfit(
             "The nodes do not have the same Python and torch.",
-            why="\n".join(f"  {kind}: {', '.join(names)}" for kind, names in kinds.items()),
+            why="\n".join(f"  {sanitise(kind)}: {', '.join(names)}" for kind, names in kinds.items()),
             fix="Have the same image on all nodes, or give all the same wheels: --wheelhouse DIR",
         )
 
@@ -159,7 +160,7 @@ def _get_uv(door: SshTransport, offer: Supplies, machine: str) -> str:
             raise NodeUnfit(f"There is no wheel of uv for {machine} in {offer.wheelhouse}.")
         request["wheel"] = str(HOME / "wheels" / wheels[-1].name)
         door.put(wheels[-1], PurePosixPath(request["wheel"]))
-    return str(door.call("install_uv", request, env_on_node, timeout_s=_MAKE_S)["uv"])
+    return str(door.call("install_uv", request, env_on_node, timeout_s=_MAKE_S).get("uv", ""))
 
 
 def _make(
@@ -193,7 +194,10 @@ def _make(
             "gpus": look["gpus"],
             "wanted": {**offer.wanted, "build": "cuda" if look["gpus"] else "cpu"},
         }
-        return door.call("make", request, env_on_node, timeout_s=_MAKE_S)
+        record = door.call("make", request, env_on_node, timeout_s=_MAKE_S)
+        if not all(isinstance(record.get(key), str) for key in ("python", "torch", "path")):
+            raise NodeUnfit(f"The answer of {door.node.name} makes no sense.", why=sanitise(record))
+        return record
 
     return failed | fan_out({name: name for name in doors if name not in failed}, one)
 

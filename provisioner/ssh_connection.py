@@ -7,13 +7,14 @@ done here: a command runs under timeout(1) on the node, and a silent connection 
 from __future__ import annotations
 
 import errno
+import logging
 import random
 import shlex
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import fabric
@@ -24,6 +25,9 @@ from .fleet import Fleet, FleetNode
 from .ssh_session import PATIENT, TICK_S, LinkLost, Patience, Session
 
 R = TypeVar("R")
+
+# paramiko logs a traceback for each connection that fails; Python would show it where no handler is set.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FIX = "`mlb infra status` shows whether it runs."
@@ -76,12 +80,11 @@ class Connection:
         with self._sessions, _link_errors():
             live = self._open()
             try:
-                channel = live.transport.open_session(timeout=self.patience.connect_s)
-                channel.settimeout(TICK_S)
-                with self._watched(live):
-                    channel.exec_command(shlex.join([*limit, *argv]))
-                yield Session(self.patience, self._ping_lock, channel, timeout_s)
-                channel.close()
+                with closing(live.transport.open_session(timeout=self.patience.connect_s)) as channel:
+                    channel.settimeout(TICK_S)
+                    with self._watched(live):
+                        channel.exec_command(shlex.join([*limit, *argv]))
+                    yield Session(self.patience, self._ping_lock, channel, timeout_s)
             except (LinkLost, paramiko.SSHException, EOFError, OSError):
                 self._drop(live)
                 raise

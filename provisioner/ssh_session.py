@@ -12,7 +12,8 @@ from .transport import TIMED_OUT, Finished
 
 TICK_S = 0.5
 _MOST_STDERR = 64 * 1024
-_MOST_STDOUT = 1 << 30
+_MOST_STDOUT = 1 << 28
+_MOST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Session:
     def line(self) -> bytes:
         """The next line of standard output; what there is of it if the output ends."""
         while b"\n" not in self._read and self._receive():
-            pass
+            if len(self._read) > _MOST_LINE:
+                raise LinkLost("its answer has no end")
         end = self._read.find(b"\n") + 1 or len(self._read)
         line = bytes(self._read[:end])
         del self._read[:end]
