@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import zipfile
@@ -103,6 +104,23 @@ def test_the_end_of_what_failed_is_shown(two: Nodes, offer: Supplies, ssh_fleet:
     assert "t-0: " in str(failed)
     assert "  torn in two" in str(failed)
     assert list((ssh_fleet.home("t-0") / ".mlb").glob("env/*/ready.json")) == []
+
+
+def test_another_python_on_one_node_is_refused_with_the_difference(
+    two: Nodes, offer: Supplies, ssh_fleet: SshFleet, tmp_path: Path
+) -> None:
+    about = {"version": [3, 12, 4], "prefix": "/usr", "torch": "", "numpy": "", "pip": True, "sites": []}
+    text = f'#!/bin/sh\n[ "$1" = -I ] && {{ echo \'{json.dumps(about)}\'; exit; }}\nexec /usr/bin/python3 "$@"\n'
+    for program in ("python3", "python3.11"):
+        ssh_fleet.hosts.program("t-1", program, text)
+    (tmp_path / "none-1-py3-none-any.whl").write_bytes(b"")
+    try:
+        with pytest.raises(NodeUnfit) as refused:
+            bootstrap.ready(two, replace(offer, pythons=(), wheelhouse=tmp_path), lambda _: None)
+    finally:
+        for program in ("python3", "python3.11"):
+            (ssh_fleet.hosts.folder / "t-1" / "bin" / program).unlink()
+    assert "  t-0: Python 3.11.2\n  t-1: Python 3.12.4\nuv could not be had:" in str(refused.value)
 
 
 def test_files_are_handed_on_from_node_to_node(

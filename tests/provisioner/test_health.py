@@ -144,6 +144,27 @@ def test_a_slow_link_and_a_wrong_clock(nodes: Nodes, ready: dict[str, ReadyNode]
 
 
 @pytest.mark.system
+def test_gpus_are_read_from_drivers_old_and_new(nodes: Nodes, ssh_fleet: SshFleet) -> None:
+    row = "0, NVIDIA H100, 570.1, Enabled, 2, 1980, 1980, 0x0000000000000048, 41, 700.00"
+    newer = f"#!/bin/sh\ncase $1 in *throttle*) exit 2;; *query-gpu*) echo '{row}';; *) exit 1;; esac\n"
+    oldest = "#!/bin/sh\ncase $1 in *clocks*) exit 2;; *query-gpu*) echo '0, Tesla K80, 470.1';; *) exit 1;; esac\n"
+    try:
+        ssh_fleet.hosts.program("t-0", "nvidia-smi", newer)
+        ssh_fleet.hosts.program("t-1", "nvidia-smi", oldest)
+        found = {name: health._examine(nodes[name]) for name in ("t-0", "t-1")}
+    finally:
+        for name in ("t-0", "t-1"):
+            (ssh_fleet.hosts.folder / name / "bin" / "nvidia-smi").unlink()
+    problems, _ = judge(found, {"t-0": 1, "t-1": 1}, [], Limits())
+    assert [p.evidence for p in problems if p.node == "t-0"] == [
+        "GPU 0 has had 2 uncorrected memory errors since its last reset",
+        "GPU 0 is slowed down: hardware slowdown, heat (hardware)",
+    ]
+    assert [p for p in problems if p.node == "t-1"] == []
+    assert found["t-1"]["gpus"] == [{"index": "0", "name": "Tesla K80", "driver_version": "470.1"}]
+
+
+@pytest.mark.system
 def test_a_link_that_is_not_there(nodes: Nodes, ready: dict[str, ReadyNode], ssh_fleet: SshFleet) -> None:
     refuse = ["iptables", "-w", "-A", "INPUT", "-s", nodes["t-2"].node.private_ip, "-j", "REJECT"]
     if nodes["t-0"].run(refuse, timeout_s=20).returncode != 0:
