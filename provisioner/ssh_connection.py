@@ -31,6 +31,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FIX = "`mlb infra status` shows whether it runs."
+_MOST_BREAKS = 10
+"""So often a link may break under one piece of work."""
 _MAX_SESSIONS = 8
 """Channels at a time on one connection: OpenSSH allows ten."""
 
@@ -47,6 +49,8 @@ class Connection:
         self._sessions = threading.BoundedSemaphore(_MAX_SESSIONS)
         self._live: fabric.Connection | None = None
         self._closed = False
+        self._begun = 0
+        """How many commands were begun."""
 
     def retried(self, work: Callable[[], R]) -> R:
         """Do `work`, again while the link breaks, with pauses that grow and differ from node to node.
@@ -55,11 +59,15 @@ class Connection:
             NodeUnreachable: the link stayed lost, or the node shows another host key than the pinned one.
         """
         until = time.monotonic() + self.patience.retry_s
-        pause = 0.2
+        pause, breaks = 0.2, 0
         while True:
+            begun = self._begun
             try:
                 return work()
             except LinkLost as lost:
+                if self._begun > begun and breaks < _MOST_BREAKS:
+                    # It worked in between, maybe for an hour: the time that it may stay lost begins now.
+                    until, pause, breaks = time.monotonic() + self.patience.retry_s, 0.2, breaks + 1
                 wait = pause * random.uniform(0.5, 1.5)
                 if self._closed or time.monotonic() + wait > until:
                     raise self.unreachable(str(lost)) from None
@@ -84,6 +92,7 @@ class Connection:
                     channel.settimeout(TICK_S)
                     with self._watched(live):
                         channel.exec_command(shlex.join([*limit, *argv]))
+                    self._begun += 1
                     yield Session(self.patience, self._ping_lock, channel, timeout_s)
             except (LinkLost, paramiko.SSHException, EOFError, OSError):
                 self._drop(live)

@@ -235,6 +235,28 @@ def test_an_answer_that_makes_no_sense_is_refused(ssh_fleet: SshFleet, nodes: No
     (ssh_fleet.hosts.folder / "t-3" / "bin" / "python3").unlink()
 
 
+def test_a_link_that_worked_for_longer_than_it_may_be_lost_is_tried_again(
+    ssh_fleet: SshFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = SshTransport(ssh_fleet.fleet.nodes[1], ssh_fleet.fleet, replace(BRIEF, retry_s=3))
+    # Past the three seconds it kills its own connection, once.
+    script = "[ -e broken ] && { echo again; exit; }; sleep 4; touch broken; kill -9 $PPID; sleep 60"
+    with lost_connections(monkeypatch) as lost:
+        answer = hasty.run(["sh", "-c", f"PPID=$(ps -o ppid= $PPID); {script}"], timeout_s=30)
+    assert lost.is_set()
+    assert answer.stdout == b"again\n"
+    hasty.close()
+
+
+def test_an_answer_without_an_end_is_cut(ssh_fleet: SshFleet, nodes: Nodes) -> None:
+    ssh_fleet.hosts.program("t-3", "python3", "#!/bin/sh\nexec tr '\\0' x </dev/zero\n")
+    try:
+        with pytest.raises(NodeUnfit, match="no end"):
+            nodes["t-3"].clock()
+    finally:
+        (ssh_fleet.hosts.folder / "t-3" / "bin" / "python3").unlink()
+
+
 def test_nobody_listens(ssh_fleet: SshFleet) -> None:
     node = replace(ssh_fleet.fleet.nodes[0], ssh_port=2)
     pins = ssh_fleet.fleet.known_hosts
