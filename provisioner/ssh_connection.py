@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import random
 import shlex
 import socket
@@ -125,6 +126,9 @@ class Connection:
             connect_kwargs={**keys, **limits},
         )
         made.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        for file in (self._fleet.key_of(node), self._fleet.known_hosts):
+            if not os.access(file, os.R_OK):
+                raise self.unreachable(f"{file} is not there, or not to be read.", "`mlb infra apply` makes it.")
         made.client.load_host_keys(str(self._fleet.known_hosts))
         name = node.ssh_host if node.ssh_port == 22 else f"[{node.ssh_host}]:{node.ssh_port}"
         if made.client.get_host_keys().lookup(name) is None:

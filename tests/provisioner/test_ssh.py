@@ -89,6 +89,9 @@ def test_a_key_that_the_node_does_not_know_is_refused_at_once(ssh_fleet: SshFlee
     fleet = ssh_fleet.fleet
     (tmp_path / "known_hosts").symlink_to(fleet.known_hosts)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "id_ed25519")], check=True)
+    mine = replace(fleet.nodes[0], ssh_key=str(tmp_path / "none"))
+    with pytest.raises(NodeUnreachable, match="none is not there"):
+        SshTransport(mine, replace(fleet, folder=tmp_path), BRIEF).run(["true"], timeout_s=20)
     with pytest.raises(NodeUnreachable, match="refuses the fleet's key"):
         SshTransport(fleet.nodes[0], replace(fleet, folder=tmp_path), BRIEF).run(["true"], timeout_s=20)
 
