@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,23 +12,12 @@ from mlb.infra.watcher import Limits, Watcher
 from mlb.provisioner import bootstrap, fleet, wheel
 from mlb.provisioner.fan_out import refuse_if_any_failed
 from mlb.provisioner.ssh import doors
+from wheelhouse import filled_wheelhouse
 
-from .docker_engine import BASE, cache_dir
+from .docker_engine import BASE
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 LIMITS = Limits(apply_s=120, destroy_s=120, ready_s=60)
-
-
-@pytest.fixture(scope="session")
-def wheelhouse() -> Path:
-    """torch, numpy and what they need, kept from one test run to the next: 200 MB."""
-    folder = cache_dir() / "wheelhouse"
-    wanted = [f"{name}=={version}" for name, version in bootstrap.supplies(wheel.build(cache_dir())).packages.items()]
-    download = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "-d", str(folder), *wanted]
-    done = subprocess.run(download, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no wheels of {wanted} are to be had: {done.stderr[-200:]}")
-    return folder
 
 
 @pytest.fixture
@@ -41,7 +28,8 @@ def home(tmp_path: Path, engine: object, terraform_env: None, docker_host: str) 
 
 
 @pytest.mark.timeout(580)
-def test_nodes_without_torch_get_it_from_the_wheels(home: Path, wheelhouse: Path, tmp_path: Path) -> None:
+def test_nodes_without_torch_get_it_from_the_wheels(home: Path, tmp_path: Path) -> None:
+    wheelhouse = filled_wheelhouse()
     asked = commands.request({"cloud": "docker", "name": "t", "image": BASE, "nodes": 2}, home)
     commands.apply(asked, LIMITS, Watcher())
     made = fleet.load(home / "fleets", "t")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from mlb.provisioner import bootstrap, wheel
 from mlb.provisioner.fan_out import refuse_if_any_failed
 from mlb.provisioner.ssh import SshTransport
 from ssh_fleet import SshFleet
+from wheelhouse import filled_wheelhouse
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 # A node whose only Python is too old, as it says itself; its verbs still run.
@@ -23,24 +21,10 @@ exec /usr/bin/python3 "$@"
 """
 
 
-@pytest.fixture(scope="module")
-def wheelhouse() -> Path:
-    """torch, numpy, what they need, and uv; kept from one test run to the next: 200 MB."""
-    folder = Path(os.environ.get("MLB_TEST_CACHE", "/var/tmp/mlb-test-cache")) / "wheelhouse"
-    packages = bootstrap.supplies(wheel.build(folder.parent)).packages
-    wanted = [*(f"{name}=={version}" for name, version in packages.items()), "uv"]
-    download = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "-d", str(folder), *wanted]
-    done = subprocess.run(download, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no wheels of {wanted} are to be had: {done.stderr[-200:]}")
-    return folder
-
-
 @pytest.mark.timeout(580)
 def test_nodes_are_made_ready_from_wheels_alone(
     ssh_fleet: SshFleet,
     nodes: dict[str, SshTransport],
-    wheelhouse: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -57,6 +41,7 @@ def test_nodes_are_made_ready_from_wheels_alone(
         put(self, local, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SshTransport, "put", noted)
+    wheelhouse = filled_wheelhouse()
     offer = bootstrap.supplies(wheel.build(tmp_path), wheelhouse)
     said: list[str] = []
     ready = refuse_if_any_failed(bootstrap.ready(three, offer, said.append), "bootstrap")
