@@ -169,7 +169,8 @@ def _git_revision() -> str:
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
     note(
-        f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend} ({spec.aggregation}), {spec.dataset} from {spec.data_origin}"
+        f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend} ({spec.aggregation}), "
+        f"{spec.dataset} from {spec.data_origin}"
     )
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
