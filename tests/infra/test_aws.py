@@ -18,9 +18,9 @@ from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
+from netns_hosts import Hosts, available
 
 from .conftest import need
-from .netns_hosts import Hosts, available
 
 need("moto", find_spec("moto"), module=True)
 from .moto_cloud import Cloud, Fault, running_moto  # noqa: E402
