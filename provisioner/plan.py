@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from ..errors import ResultsInvalid
 from ..results.run import RunFolder, RunSpec
 
 _STOP_GRACE_S = 10
@@ -78,6 +80,25 @@ def plan_local(spec: RunSpec, folder: RunFolder) -> LaunchPlan:
     return plan(spec, [Place(spec.fleet, LOOPBACK, sys.executable, folder.path)])
 
 
+def read_plan(folder: RunFolder) -> LaunchPlan:
+    """The plan that a run was launched by.
+
+    Raises:
+        ResultsInvalid: the folder holds none that can be read.
+    """
+    try:
+        raw = json.loads(folder.plan.read_text())
+        nodes = tuple(NodePlan(**{**node, "argv": tuple(node["argv"])}) for node in raw["nodes"])
+        ports = raw["ports"] and (int(raw["ports"][0]), int(raw["ports"][1]))
+        return LaunchPlan(str(raw["run_id"]), str(raw["fleet"]), ports, nodes)
+    except (OSError, ValueError, KeyError, TypeError, LookupError, RecursionError) as error:
+        raise ResultsInvalid(
+            f"{folder.plan} is not a launch plan.",
+            why=f"{type(error).__name__}: {error}",
+            fix=f"What is here already: mlb report {folder.run_id}",
+        ) from error
+
+
 def candidate_ports(run_id: str, attempt: int = 0) -> tuple[int, int]:
     """Two ports for a run: the same for the same id, other ones for another attempt."""
     pairs = len(_PORTS) // 2
@@ -104,6 +125,7 @@ def _meeting(places: Sequence[Place], node: int, ports: tuple[int, int] | None) 
 
 
 def _torchrun(spec: RunSpec, places: Sequence[Place], node: int, ports: tuple[int, int] | None) -> tuple[str, ...]:
+    rendezvous: tuple[str, ...]
     if ports is None:
         # A store of its own on a port that the system picks.
         rendezvous = ("--rdzv-backend=c10d", f"--rdzv-endpoint={LOOPBACK}:0", f"--local-addr={LOOPBACK}")

@@ -7,6 +7,7 @@ only ever ends up in the files that were asked for.
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import json
@@ -31,8 +32,8 @@ _WHOLE_BYTES = 4 << 20
 _ROOM_BYTES = 64 << 20
 """Free space that is left alone: a full disk would take more than this run with it."""
 
-Ask = Callable[[dict[str, Any]], bytes]
-"""Sends a request to the node's `feed` and gives its answer, as it came."""
+Ask = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""Sends a request to the node's `feed` and gives its answer."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class NodePull:
             ResultsInvalid: it answers something else than what was asked.
             DiskFull: there is no room for it here; nothing of what is here is lost.
         """
-        header, bodies = self._exchange(digests=False)
+        offsets = self._sizes()
+        header, bodies = self._exchange(offsets, digests=False)
         for file in header["files"]:
-            self._keep(file["name"], file, bodies[file["name"]])
+            self._keep(file["name"], file, bodies[file["name"]], offsets)
         drained = all(
             file["size"] <= _size(self._growing[file["name"]])
             for file in header["files"]
@@ -88,7 +90,7 @@ class NodePull:
         Raises:
             NodeUnreachable, ResultsInvalid, DiskFull: as `look`.
         """
-        header, _ = self._exchange(digests=True)
+        header, _ = self._exchange(self._sizes(), digests=True)
         wrong = tuple(
             file["name"]
             for file in header["files"]
@@ -98,19 +100,23 @@ class NodePull:
             self._growing[name].unlink()
         return wrong
 
-    def _exchange(self, *, digests: bool) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+    def _sizes(self) -> dict[str, int]:
+        return {name: _size(path) for name, path in self._growing.items()}
+
+    def _exchange(self, offsets: Mapping[str, int], *, digests: bool) -> tuple[dict[str, Any], Mapping[str, bytes]]:
         if shutil.disk_usage(self._folder.path).free < _ROOM_BYTES:
             _full(self._folder.path)
         request = {
             "folder": self._node_folder,
             "status": self._folder.node_status(self._node).name,
             "whole": self._versions,
-            "growing": {name: _size(path) for name, path in self._growing.items()},
+            "growing": offsets,
             "limit": 0 if digests else LIMIT_BYTES,
             "digests": digests,
         }
         try:
-            return _parse(self._ask(request), self._whole.keys() | self._growing.keys())
+            answer = base64.b64decode(self._ask(request)["packed"])
+            return _parse(answer, self._whole.keys() | self._growing.keys())
         except (ValueError, KeyError, TypeError, RecursionError, zlib.error, struct.error) as error:
             raise ResultsInvalid(
                 f"Node {self._node} answers a request for its logs with something else.",
@@ -118,10 +124,10 @@ class NodePull:
                 fix=f"Its files are in {self._node_folder} there.",
             ) from error
 
-    def _keep(self, name: str, file: Mapping[str, Any], body: bytes) -> None:
+    def _keep(self, name: str, file: Mapping[str, Any], body: bytes, offsets: Mapping[str, int]) -> None:
         try:
             if name in self._growing:
-                _write_at(self._growing[name], body, file["size"])
+                _write_at(self._growing[name], offsets[name], body, file["size"])
             elif body:
                 _replace(self._whole[name], body)
                 self._versions[name] = str(file["version"])
@@ -155,14 +161,13 @@ def _parse(answer: bytes, asked: set[str]) -> tuple[dict[str, Any], Mapping[str,
     return header, bodies
 
 
-def _write_at(path: Path, body: bytes, size: int) -> None:
-    """Add to the end of the file here; an empty file is made where the node has one."""
+def _write_at(path: Path, at: int, body: bytes, size: int) -> None:
+    """Write at the place that was asked for, not at the end: another pull may have been there; both write the same."""
     if size < 0 or (not body and path.exists()):
         return
     # NOFOLLOW: a run folder may have come from elsewhere.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        at = os.fstat(handle).st_size
         while body:
             written = os.pwrite(handle, body, at)
             body, at = body[written:], at + written

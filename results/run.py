@@ -127,6 +127,11 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in it."""
+        return self.events, self.logs, self.path / "pids"
+
+    @property
     def stop_request(self) -> Path:
         """Exists once somebody asked for the run to stop."""
         return self.path / "stop-requested"
@@ -161,7 +166,7 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder and its sub-folders, readable by the owner alone."""
-        for folder in (self.path, self.events, self.logs, self.path / "pids"):
+        for folder in (self.path, *self.folders):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read_spec(self) -> RunSpec:

@@ -93,7 +93,7 @@ class _Link:
         """The messages that are complete; None when the other side has gone, or talks another language."""
         try:
             chunk = self.connection.recv(_LINE_BYTES)
-        except (BlockingIOError, InterruptedError):
+        except TimeoutError:
             return []
         except OSError:
             return None
@@ -265,7 +265,8 @@ class Spoke(Peers):
             if time.monotonic() - link.heard > LOST_S:
                 self._tell(Ending("lost", 0, f"nothing was heard of it for {LOST_S:.0f} s"))
                 break
-        self._closing.wait() if self._hub_ended else None
+        if self._hub_ended:
+            self._closing.wait()
         link.finish()
 
     def _connect(self) -> socket.socket | None:
@@ -282,10 +283,7 @@ class Spoke(Peers):
         return None
 
     def _listen(self, link: _Link) -> bool:
-        try:
-            messages = link.receive()
-        except TimeoutError:
-            return True
+        messages = link.receive()
         if messages is None:
             self._tell(Ending("lost", 0, "its agent is gone without a word"))
             return False

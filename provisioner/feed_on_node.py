@@ -5,6 +5,7 @@ Standard library alone, and any Python from 3.8 on: see `on_node`.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -28,7 +29,8 @@ def feed(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> None:
     The request: `folder`; `status`, the agent's status file; `whole`, names of files that are replaced as a whole, with
     the version that is known; `growing`, names of files that grow, with the offset; `limit`, bytes of them in all;
     `digests`: whether to send the checksums of the files that grow.
-    The answer is one zlib stream: 4 bytes with the length of a JSON header, the header, the files' bytes in its order.
+    The answer is `{"packed": …}`, a zlib stream in base64: 4 bytes with the length of a JSON header, the header, the
+    files' bytes in its order.
     """
     os.nice(10)  # ranks are being timed beside this
     folder = at_home(request["folder"])
@@ -51,9 +53,8 @@ def feed(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> None:
         bodies.append(body)
     header = json.dumps(answer).encode()
     pack = zlib.compressobj(1)
-    for piece in (struct.pack("!I", len(header)), header, *bodies):
-        sink.write(pack.compress(piece))
-    sink.write(pack.flush())
+    packed = b"".join(pack.compress(piece) for piece in (struct.pack("!I", len(header)), header, *bodies))
+    sink.write(json.dumps({"packed": base64.b64encode(packed + pack.flush()).decode()}).encode() + b"\n")
 
 
 def _agent(status: Path) -> str:
