@@ -73,8 +73,7 @@ def begin_on_fleet(
     token = secrets.token_hex(16)
     for attempt in range(_PORT_ATTEMPTS):
         plan = make_plan(attempt)
-        requests = {n.node: _begin(spec, plan, n, folder, token, data_paths[n.node]) for n in plan.nodes}
-        answers = _all(plan, lambda node: doors[node].call("begin", requests[node], begin_on_node), "the launch")
+        answers = _begin(spec, plan, doors, token, data_paths)
         for node in plan.nodes:
             _check_node(node, answers[node.name])
         if not answers[plan.nodes[0].name]["busy_ports"]:
@@ -118,14 +117,21 @@ def _start(node: NodePlan, door: Transport) -> None:
 
 
 def _begin(
-    spec: RunSpec, plan: LaunchPlan, node: NodePlan, folder: RunFolder, token: str, data_path: str
+    spec: RunSpec, plan: LaunchPlan, doors: Mapping[int, SshTransport], token: str, data_paths: Mapping[int, str]
 ) -> dict[str, Any]:
+    def begin(node: int) -> Any:
+        here = replace(spec, data_path=data_paths[node])
+        return doors[node].call("begin", _request(here, plan, plan.nodes[node], token), begin_on_node)
+
+    return _all(plan, begin, "the launch")
+
+
+def _request(spec: RunSpec, plan: LaunchPlan, node: NodePlan, token: str) -> dict[str, Any]:
     there = RunFolder(Path(node.folder))
-    here = replace(spec, data_path=data_path)
     return {
         "folder": node.folder,
         "folders": [str(path.relative_to(there.path)) for path in there.folders],
-        "files": {there.spec.name: json.dumps(asdict(here), indent=2) + "\n", there.token.name: token},
+        "files": {there.spec.name: json.dumps(asdict(spec), indent=2) + "\n", there.token.name: token},
         "ports": list(plan.ports or ()) if node.node == 0 else [],
         "address": node.address,
     }

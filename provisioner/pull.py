@@ -60,7 +60,10 @@ class NodePull:
         """
         self._folder, self._node, self._node_folder, self._ask = folder, node, node_folder, ask
         whole = (folder.node_status(node), folder.node_environment(node))
-        growing = (folder.node_log(node), *(p(r) for r in spec.ranks_of(node) for p in (folder.rank_events, folder.rank_log)))
+        growing = (
+            folder.node_log(node),
+            *(p(r) for r in spec.ranks_of(node) for p in (folder.rank_events, folder.rank_log)),
+        )
         self._whole = {str(path.relative_to(folder.path)): path for path in whole}
         self._growing = {str(path.relative_to(folder.path)): path for path in growing}
         self._versions = dict.fromkeys(self._whole, "")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import ResultsInvalid, UsageError
 from ..results.node import state_of_all
@@ -33,6 +34,23 @@ class RunState:
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return self.state not in {"starting", "running"}
+
+
+class Watcher(Protocol):
+    """Tells how one run stands, look after look."""
+
+    def state(self) -> RunState:
+        """How it stands now."""
+
+
+class LocalWatch:
+    """A run on this machine, or one on a fleet whose end is known."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def state(self) -> RunState:
+        return state_of(self._folder)
 
 
 def all_runs(runs_dir: Path) -> list[RunFolder]:

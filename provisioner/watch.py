@@ -5,18 +5,16 @@ Nothing of a run depends on this: it can be left, killed or cut off at any momen
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from ..errors import DiskFull, MlbError, NodeUnreachable, ResultsInvalid
 from ..results.node import NodeStatus, state_of_all
 from ..results.run import RunFolder, RunSpec, write_json
 from . import feed_on_node
-from .plan import LaunchPlan, NodePlan, read_plan
+from .plan import NodePlan, read_plan
 from .pull import NodePull, Sight
 from .runs import AGENT_START_S, RunState
 from .ssh import SshTransport
@@ -56,7 +54,9 @@ class Watch:
         self._stop = threading.Event()
         self._failed: MlbError | None = None
         self._views = {n.node: _View(_pull(folder, self.spec, n, doors[n.node])) for n in self.plan.nodes}
-        self._threads = [threading.Thread(target=self._watch, args=(view,), daemon=True) for view in self._views.values()]
+        self._threads = [
+            threading.Thread(target=self._watch, args=(view,), daemon=True) for view in self._views.values()
+        ]
 
     def __enter__(self) -> Watch:
         for thread in self._threads:
@@ -124,7 +124,7 @@ class Watch:
         return since is not None and time.monotonic() - since > GONE_AFTER_S
 
     def _write_off(self, node: int, how: str) -> None:
-        """Say in the node's place, here, what it cannot say any more; what it has is pulled over it should it return."""
+        """Say here, in the node's place, what it cannot say any more; should it return, its own words replace it."""
         words = {
             "gone": "the machine could not be reached any more",
             "rebooted": "the machine was started anew during the run",

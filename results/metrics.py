@@ -17,7 +17,7 @@ from .run import NodeStatus, RunFolder, RunSpec
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
-from .verdict import FAILED, FailureCause, failure_of, is_sound, status_of, warnings_of
+from .verdict import FAILURES, FailureCause, failure_of, is_sound, status_of, warnings_of
 
 METRICS_SCHEMA_VERSION = 1
 
@@ -139,7 +139,7 @@ def compute(folder: RunFolder) -> Metrics:
         split=split,
         consistency=consistency,
         records=tuple(records),
-        failure=failure_of(records, nodes) if status == FAILED else None,
+        failure=failure_of(records, nodes) if status in FAILURES else None,
         warnings=tuple(warnings),
     )
 
