@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -22,6 +23,8 @@ from ..results.process import is_running
 
 FAILED = 74
 """Exit code of a verb that the node's operating system refused; standard error holds a JSON line."""
+REFUSED = 75
+"""Exit code of a verb that could not do what was asked; standard error holds a JSON line."""
 CHUNK = 256 * 1024
 
 # Reads what is to be started from a file, so that neither argv nor the unit's properties, which anybody on the node
@@ -30,6 +33,14 @@ RUN_SPEC = (
     "import json,os,sys;p=sys.argv[1];s=json.load(open(p));os.unlink(p);"
     "os.execvpe(s['argv'][0],s['argv'],{**os.environ,**s['env']})"
 )
+
+
+class Refused(Exception):
+    """A verb could not do what was asked: what happened, and the last lines of whatever said why."""
+
+    def __init__(self, what: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.lines = lines
 
 
 def start(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> None:
@@ -206,3 +217,6 @@ def main(verb: str) -> None:
         said = {"errno": error.errno, "error": error.strerror or str(error), "path": str(error.filename or "")}
         sys.stderr.write(json.dumps(said) + "\n")
         raise SystemExit(FAILED) from None
+    except Refused as error:
+        sys.stderr.write(json.dumps({"what": str(error), "lines": list(error.lines)}) + "\n")
+        raise SystemExit(REFUSED) from None

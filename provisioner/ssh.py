@@ -15,11 +15,12 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import DiskFull, MlbError, NodeUnfit, NodeUnreachable
+from ..results.text import sanitise
 from .fleet import Fleet, FleetNode
-from .on_node import CHUNK, FAILED, sha256_of
+from .on_node import CHUNK, FAILED, REFUSED, sha256_of
 from .program import LOADER, program
 from .ssh_connection import Connection
-from .ssh_session import LinkLost, Patience, Session
+from .ssh_session import PATIENT, LinkLost, Patience, Session
 from .transport import Finished, Progress, Slice, no_progress
 
 _VERB_S = 60.0
@@ -27,10 +28,21 @@ _HASH_S = 600.0
 """For verbs that read a whole file on the node."""
 
 
+@contextmanager
+def doors(fleet: Fleet, nodes: Sequence[FleetNode], patience: Patience = PATIENT) -> Iterator[dict[str, SshTransport]]:
+    """A transport for each node, by its name; closed at the end. Nothing is connected before it is used."""
+    made = {node.name: SshTransport(node, fleet, patience) for node in nodes}
+    try:
+        yield made
+    finally:
+        for transport in made.values():
+            transport.close()
+
+
 class SshTransport:
     """One node's door over SSH; safe to use from several threads."""
 
-    def __init__(self, node: FleetNode, fleet: Fleet, patience: Patience = Patience()) -> None:  # noqa: B008
+    def __init__(self, node: FleetNode, fleet: Fleet, patience: Patience = PATIENT) -> None:
         self.node = node
         self._connection = Connection(node, fleet, patience)
 
@@ -107,6 +119,20 @@ class SshTransport:
         except (ValueError, IndexError, RecursionError):
             raise self._nonsense(f"{verb}: {said[-200:]!r}") from None
 
+    @contextmanager
+    def begun(
+        self, verb: str, request: Mapping[str, Any], *more: ModuleType
+    ) -> Iterator[tuple[Session, Mapping[str, Any]]]:
+        """A verb that answers while it runs: its session and the first line of its answer.
+
+        Raises:
+            LinkLost: the link broke; nothing is tried again.
+        """
+        text = program(*more)
+        with self._connection.session(_argv(verb, text), None) as session:
+            session.send(text + _line(request))
+            yield session, self._said(session, verb)
+
     def _run(self, argv: Sequence[str], stdin: bytes, timeout_s: float) -> Finished:
         with self._connection.session(argv, timeout_s) as session:
             session.send_all(stdin)
@@ -120,49 +146,42 @@ class SshTransport:
 
     def _put(self, local: Path, request: Mapping[str, Any], progress: Progress) -> str:
         size = int(request["size_bytes"])
-        with self._begun("receive", request) as session, local.open("rb") as file:
-            file.seek(self._said(session, "receive", "offset"))
+        with self.begun("receive", request) as (session, said), local.open("rb") as file:
+            file.seek(int(said["offset"]))
             progress(file.tell(), size)
             while piece := file.read(CHUNK):
                 session.send(piece)
                 progress(min(file.tell(), size), size)
             session.send_all(b"")
-            return str(self._said(session, "receive", "sha256"))
+            return str(self._said(session, "receive")["sha256"])
 
     def _get(self, remote: PurePath, part: Path, progress: Progress) -> str:
         offset = part.stat().st_size if part.exists() else 0
-        with self._begun("give", {"path": str(remote), "offset": offset}) as session, part.open("ab") as file:
-            size = int(self._said(session, "give", "size_bytes"))
+        request = {"path": str(remote), "offset": offset}
+        with self.begun("give", request) as (session, said), part.open("ab") as file:
+            size = int(said["size_bytes"])
             if size < offset:
                 file.truncate(0)
                 raise LinkLost("the file there is shorter than what came of it before")
             while offset < size and (piece := session.some(size - offset)):
                 offset += file.write(piece)
                 progress(offset, size)
-            return str(self._said(session, "give", "sha256"))
+            return str(self._said(session, "give")["sha256"])
 
-    @contextmanager
-    def _begun(self, verb: str, request: Mapping[str, Any]) -> Iterator[Session]:
-        """A verb that is answered while it runs, its program and request sent."""
-        with self._connection.session(_argv(verb, program()), None) as session:
-            session.send(program() + _line(request))
-            yield session
-
-    def _said(self, session: Session, verb: str, key: str) -> Any:
-        """One value of the verb's next line."""
+    def _said(self, session: Session, verb: str) -> Mapping[str, Any]:
+        """The next line that the verb says: a JSON object."""
         line = session.line()
         if not line.endswith(b"\n"):
-            done = session.finish()
-            self._refuse(verb, done)
+            self._refuse(verb, session.finish())
             raise LinkLost(f"{verb} ended early")
         try:
-            return json.loads(line)[key]
-        except (ValueError, KeyError, TypeError):
+            return dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
             raise self._nonsense(f"{verb}: {line[:200]!r}") from None
 
     def _refuse(self, verb: str, done: Finished) -> None:
         """Raises what the node's operating system, or its lack of a Python, comes to."""
-        if done.returncode == FAILED:
+        if done.returncode in (FAILED, REFUSED):
             raise self._failed(verb, done.stderr)
         if done.returncode == 127:
             raise NodeUnfit(f"{self.node.name} has no python3.", fix="Install it there: apt-get install python3")
@@ -171,8 +190,12 @@ class SshTransport:
             raise NodeUnfit(f"{verb} failed on {self.node.name} with exit code {done.returncode}.", why=why)
 
     def _failed(self, verb: str, stderr: bytes) -> MlbError:
+        """What the node said about its failure, as the error it comes to."""
         try:
             said = json.loads(stderr.splitlines()[-1])
+            if "what" in said:
+                lines = [f"  {sanitise(line)}" for line in said["lines"]]
+                return NodeUnfit(f"{self.node.name}: {sanitise(said['what'])}", why="\n".join(lines))
             number, why = int(said["errno"] or 0), f"{said['error']}: {said['path']}"
         except (ValueError, KeyError, IndexError, TypeError):
             return self._nonsense(f"{verb}: {stderr[-200:]!r}")

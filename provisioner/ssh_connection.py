@@ -21,7 +21,7 @@ import paramiko
 
 from ..errors import NodeUnreachable
 from .fleet import Fleet, FleetNode
-from .ssh_session import TICK_S, LinkLost, Patience, Session
+from .ssh_session import PATIENT, TICK_S, LinkLost, Patience, Session
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ _MAX_SESSIONS = 8
 class Connection:
     """The one connection to a node: made when it is needed, made again after it was lost."""
 
-    def __init__(self, node: FleetNode, fleet: Fleet, patience: Patience = Patience()) -> None:
+    def __init__(self, node: FleetNode, fleet: Fleet, patience: Patience = PATIENT) -> None:
         self.node = node
         self.patience = patience
         self._fleet = fleet

@@ -1,4 +1,4 @@
-"""One command on a node over SSH, its three streams and its deadlines: paramiko's channel, which has none of its own."""
+"""One command on a node over SSH, its three streams and its deadlines; paramiko's channel has none of its own."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ class Patience:
     """How long a link may stay lost before the node counts as unreachable."""
     grace_s: float = 8.0
     """What a command may take beyond its own time: to be ended there, and to say so."""
+
+
+PATIENT = Patience()
 
 
 class LinkLost(Exception):
