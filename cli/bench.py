@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,12 +37,24 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the ti
 def run(
     task: Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")],
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
-    ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
+    ranks: Annotated[int | None, typer.Option(help="Processes on each node; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
+    fleet: Annotated[
+        str | None, typer.Option(help="Run on this fleet; `local` is this machine. [default: the current fleet]")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
+    hang_after: Annotated[
+        float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
+    ] = 300.0,
+    wheelhouse: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
+    ] = None,
     offline: Offline = False,
     oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
@@ -49,7 +62,7 @@ def run(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run TASK to its goal on this machine, and report where the time went."""
+    """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     from . import bench_run
 
     request = bench_run.Request(
@@ -63,6 +76,12 @@ def run(
         max_steps=steps,
         offline=offline,
         oversubscribe=oversubscribe,
+        fleet=config.value("fleet", fleet),
+        nodes=nodes,
+        gpus=gpus,
+        queue=queue,
+        hang_after_s=hang_after,
+        wheelhouse=wheelhouse,
     )
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
 
@@ -104,8 +123,17 @@ def logs(
     run: Run = None,
     rank: Annotated[int | None, typer.Option(min=0, help="Only this rank's output.")] = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="The last so many lines of each file.")] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is over.")] = False,
 ) -> None:
-    """The output of a run's agent and ranks."""
+    """The output of a run's agents and ranks."""
     from . import bench_verbs
 
-    bench_verbs.logs(run, rank, lines)
+    bench_verbs.logs(run, rank, lines, follow_on=follow)
+
+
+@app.command()
+def collect(run: Run = None, as_json: Json = False) -> None:
+    """Bring all files of a run from its nodes here, also while it goes on."""
+    from . import bench_verbs
+
+    bench_verbs.collect(run, as_json)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
@@ -22,12 +23,14 @@ from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks import catalogue
 from ..tasks.catalogue import Goal, TaskInfo
+from . import fleets
 from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
 from .follow import conclude, follow
 
 if TYPE_CHECKING:
+    from ..provisioner.fleet import Fleet
     from ..tasks.catalogue import Prepared
 
 
@@ -45,23 +48,80 @@ class Request:
     max_steps: int | None
     offline: bool
     oversubscribe: bool
+    fleet: str | None = None
+    nodes: int | None = None
+    gpus: int | None = None
+    queue: bool = False
+    hang_after_s: float = 300.0
+    wheelhouse: Path | None = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a run is called and where it runs."""
+
+    run_id: str
+    fleet: str
+    node_names: tuple[str, ...] = ()
+    """Empty on this machine."""
+    caveats: tuple[str, ...] = ()
 
 
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
+    fleet = fleets.chosen(request.fleet)
+    if fleet is not None:
+        return _bench_on(fleet, request, detach=detach, dry_run=dry_run, as_json=as_json)
+    return _bench_here(request, detach=detach, dry_run=dry_run, as_json=as_json)
+
+
+def _bench_on(fleet: Fleet, request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
+    from . import bench_fleet as on_fleet
+
     asked_ns = time.time_ns()
     info = catalogue.task(request.task)
     goal = info.goal(request.goal or info.default_goal)
+    names = on_fleet.nodes_of(fleet, request.nodes)
+    where = Where(_run_id(info.name, fleet.name), fleet.name, tuple(names), on_fleet.caveats(fleet))
+    if dry_run:
+        shape = on_fleet.shape_on(on_fleet.known_nodes(fleet, names, request.ranks), fleet, request, goal)
+        spec = _spec(request, info, goal, shape, _prepare(request, info, goal), asked_ns, where)
+        _show_plan(on_fleet.dry_plan(spec, fleet, names), as_json)
+        return 0
+    with on_fleet.held(fleet, where.run_id, queue=request.queue), fleets.doors_to(fleet, names) as doors:
+        ready = on_fleet.make_ready(request, names, doors)
+        _debug_stage("nodes ready", asked_ns)
+        shape = on_fleet.shape_on([node.node for node in ready], fleet, request, goal)
+        prepared = _prepare(request, info, goal)
+        on_fleet.send_data(prepared, names, doors)
+        _debug_stage("data ready", asked_ns)
+        spec = _spec(request, info, goal, shape, prepared, asked_ns, where)
+        folder, interrupted = on_fleet.launched(spec, fleet, ready, doors, prepared.path)
+        _debug_stage("launched", asked_ns)
+    if interrupted:
+        return conclude(folder, None, as_json)
+    return _after_launch(spec, folder, goal, detach=detach, as_json=as_json)
+
+
+def _bench_here(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
+    asked_ns = time.time_ns()
+    info = catalogue.task(request.task)
+    goal = info.goal(request.goal or info.default_goal)
+    if request.nodes not in (None, 1):
+        raise UsageError(
+            f"This machine is one node, not {request.nodes}.",
+            fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
+        )
     shape = choose(
         this_machine(),
-        ranks=request.ranks,
-        backend=request.backend,
+        ranks=request.ranks if request.gpus is None else request.gpus,
+        backend="nccl" if request.gpus else request.backend,
         memory_bytes_per_rank=goal.memory_bytes_per_rank,
         oversubscribe=request.oversubscribe,
     )
     prepared = _prepare(request, info, goal)
     _debug_stage("data ready", asked_ns)
-    spec = _spec(request, info, goal, shape, prepared, asked_ns)
+    spec = _spec(request, info, goal, shape, prepared, asked_ns, Where(_run_id(info.name, "local"), "local"))
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
     if dry_run:
@@ -70,6 +130,10 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
     _debug_stage("launched", asked_ns)
+    return _after_launch(spec, folder, goal, detach=detach, as_json=as_json)
+
+
+def _after_launch(spec: RunSpec, folder: RunFolder, goal: Goal, *, detach: bool, as_json: bool) -> int:
     if detach:
         _say_detached(folder, as_json)
         return 0
@@ -103,11 +167,13 @@ def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
         )
 
 
-def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: Prepared, asked_ns: int) -> RunSpec:
+def _spec(
+    request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: Prepared, asked_ns: int, where: Where
+) -> RunSpec:
     # A run cut short, or on generated text, says nothing about how long the task takes.
     comparable = goal.comparable and prepared.name == info.datasets[0] and request.max_steps is None
     return RunSpec(
-        run_id=_run_id(info.name, "local"),
+        run_id=where.run_id,
         task=info.name,
         goal=goal.name,
         recipe=goal.recipe,
@@ -126,9 +192,13 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         ranks=shape.ranks,
         backend=shape.backend,
         threads_per_rank=shape.threads_per_rank,
-        fleet="local",
+        fleet=where.fleet,
+        nodes=max(1, len(where.node_names)),
+        node_names=where.node_names,
+        hang_after_s=request.hang_after_s,
+        caveats=where.caveats,
         created_unix_ns=asked_ns,
-        beside=tuple(other.run_id for other in going_on(runs_dir())),
+        beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
         git_revision=_git_revision(),
@@ -162,7 +232,8 @@ def _git_revision() -> str:
 
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
-    note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, {spec.dataset} from {spec.data_origin}")
+    nodes = f" on {spec.nodes} nodes of {spec.fleet}" if spec.node_names else ""
+    note(f"run {spec.run_id}: {spec.ranks} ranks{nodes} over {spec.backend}, {spec.dataset} from {spec.data_origin}")
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":

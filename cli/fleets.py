@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MlbError
+from ..errors import MlbError, NodeNotReady
 from ..provisioner import hold
 from ..provisioner.plan import read_plan
 from ..provisioner.runs import LocalWatch, Watcher, fleet_of, last_known
@@ -61,7 +61,7 @@ def doors_to(fleet: Fleet, names: Sequence[str]) -> Iterator[dict[int, SshTransp
     doors = {i: SshTransport(by_name[name], fleet) for i, name in enumerate(names) if name in by_name}
     missing = [name for name in names if name not in by_name]
     if missing:
-        raise MlbError(f"The fleet {fleet.name} has no node {', '.join(missing)} any more.")
+        raise NodeNotReady(f"The fleet {fleet.name} has no node {', '.join(missing)} any more.")
     try:
         yield doors
     finally:

@@ -108,8 +108,10 @@ def _failure(folder: RunFolder, state: RunState, metrics: Metrics) -> RunFailed:
             why=text or last_words(folder.node_log(0)),
             fix=fix,
         )
-    lines = cause.last_lines or (() if cause.rank is None else tuple(last_words(folder.rank_log(cause.rank)).splitlines()))
-    return RunFailed(_what(metrics.spec, state, cause), why="\n".join(lines), fix=fix)
+    why = "\n".join(cause.last_lines)
+    if not why and cause.rank is not None:
+        why = last_words(folder.rank_log(cause.rank))
+    return RunFailed(_what(metrics.spec, state, cause), why=why, fix=fix)
 
 
 def _what(spec: RunSpec, state: RunState, cause: FailureCause) -> str:

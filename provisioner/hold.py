@@ -70,6 +70,13 @@ def hand_over(fleet_folder: Path, run_id: str, host: str, pid: int = 0, ticks: i
         _written(fleet_folder, Holder(run_id, pid, ticks, host)).replace(path_in(fleet_folder))
 
 
+def give_up(fleet_folder: Path, run_id: str) -> None:
+    """Take this process's own mark away; one that was handed over stays."""
+    found = holder_of(fleet_folder)
+    if found is not None and (found.run_id, found.pid, found.host) == (run_id, os.getpid(), socket.gethostname()):
+        path_in(fleet_folder).unlink(missing_ok=True)
+
+
 def release(fleet_folder: Path, run_id: str) -> None:
     """Take the mark away, if it is of this run."""
     found = holder_of(fleet_folder)

@@ -42,6 +42,9 @@ class Watcher(Protocol):
     def state(self) -> RunState:
         """How it stands now."""
 
+    def look_once(self) -> None:
+        """Until every node was asked once."""
+
 
 class LocalWatch:
     """A run on this machine, or one on a fleet whose end is known."""
@@ -51,6 +54,9 @@ class LocalWatch:
 
     def state(self) -> RunState:
         return state_of(self._folder)
+
+    def look_once(self) -> None:
+        return None
 
 
 def all_runs(runs_dir: Path) -> list[RunFolder]:

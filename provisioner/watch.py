@@ -49,6 +49,7 @@ class Watch:
     def __init__(self, folder: RunFolder, doors: Mapping[int, SshTransport], every_s: float = LOOK_EVERY_S) -> None:
         """Prepare to watch the run in `folder` through a door to each of its nodes."""
         self.folder, self.spec, self.plan = folder, folder.read_spec(), read_plan(folder)
+        self.doors = doors
         self._every_s = every_s
         self._launched = time.monotonic()
         self._stop = threading.Event()
@@ -87,10 +88,24 @@ class Watch:
             return RunState("starting" if starting else "running", nodes, trouble)
         return self._over(nodes, standing, trouble)
 
-    def wait_for_a_look(self) -> None:
-        """Until every node has answered or failed to."""
+    def look_once(self) -> None:
+        """Until every node has answered, or failed to."""
         for view in self._views.values():
             view.looked.wait()
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything that can be had from the nodes at this moment is here."""
+        return all(self._has_all(view) or view.unreachable_since is not None for view in self._views.values())
+
+    def holdings(self) -> dict[str, str]:
+        """Node -> how much of its files is here, in words."""
+        return {self.spec.name_of(node): _words(view) for node, view in self._views.items()}
+
+    def _has_all(self, view: _View) -> bool:
+        if view.sight is None or not view.sight.drained:
+            return False
+        return view.verified or view.sight.agent != "gone" or not self._said_its_last(view)
 
     def _over(self, nodes: tuple[NodeStatus, ...], standing: Mapping[int, str], trouble: tuple[str, ...]) -> RunState:
         lost = [n for n, s in standing.items() if s == "lost"]
@@ -171,6 +186,14 @@ class Watch:
         node = next(n for n, v in self._views.items() if v is view)
         status = self._status(node)
         return status is not None and status.final
+
+
+def _words(view: _View) -> str:
+    if view.verified:
+        return "all its files are here, and equal to those there"
+    if view.unreachable_since is not None:
+        return f"not all of its files: {view.trouble}"
+    return "its files so far are here"
 
 
 def _pull(folder: RunFolder, spec: RunSpec, node: NodePlan, door: SshTransport) -> NodePull:

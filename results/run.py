@@ -68,6 +68,8 @@ class RunSpec:
     """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
+    caveats: tuple[str, ...] = ()
+    """What a reader of the result has to know of the circumstances it was asked for in; shown as warnings."""
     nodes: int = 1
     node_names: tuple[str, ...] = ()
     """The fleet's names of the nodes, in rank order; empty on this machine."""
@@ -244,5 +246,5 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
             fix="Restore the file from a copy; the event logs beside it are not affected.",
         )
-    # JSON has no tuples.
-    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in ("argv", "beside", "node_names")}})
+    lists = ("argv", "beside", "caveats", "node_names")
+    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in lists}})

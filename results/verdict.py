@@ -64,6 +64,7 @@ def warnings_of(
     if spec.beside:
         others = ", ".join(sanitise(run) for run in spec.beside)
         yield f"other runs were going on on the same machine, so its times are not its own: {others}."
+    yield from (sanitise(caveat) for caveat in spec.caveats)
     yield from _about_result(status, records, nodes)
     if status != RUNNING:
         yield from _about_presence(spec, records)

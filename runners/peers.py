@@ -194,8 +194,9 @@ class Hub(Peers):
 
     def _greet(self, link: _Link, message: Mapping[str, Any]) -> bool:
         node = message.get("node")
-        known = type(node) is int and 0 < node < self._nodes and node not in self._links
-        if not known or not hmac.compare_digest(str(message.get("token")), self._token):
+        if type(node) is not int or not 0 < node < self._nodes or node in self._links:
+            return False
+        if not hmac.compare_digest(str(message.get("token")), self._token):
             return False
         link.node = node
         self._strangers.remove(link)

@@ -21,6 +21,8 @@ FORCE_AFTER_S = 14.0
 """torchrun gives its ranks 10 s to leave. If it has not come back by then (it may sit in a rendezvous that takes no
 signal), everything is killed and the status is written without it."""
 
+_REQUEST_POLL_S = 0.5
+
 ExitCodes = Mapping[int, tuple[int, int]]
 """Rank -> (pid, exit code) of the ranks that failed."""
 
@@ -50,6 +52,7 @@ class Supervision:
         ranks = self._spec.ranks_of(self._node)
         hangs = HangWatch(self._folder, ranks, self._spec.hang_after_s, lambda why: self._end_here("hang", why))
         notices = PreemptionWatch(self._cloud, lambda why: self._end_here("interrupted", why))
+        threading.Thread(target=self._look_for_request, daemon=True).start()
         exit_codes: ExitCodes = {}
         message = asked = ""
         try:
@@ -73,6 +76,12 @@ class Supervision:
                 return
             self._ending = ending
         threading.Thread(target=self._carry_out, args=(ending,), daemon=True).start()
+
+    def _look_for_request(self) -> None:
+        while not self._ended.wait(_REQUEST_POLL_S):
+            if self._folder.stop_request.exists():
+                self._end_here("stopped", "stopped on request")
+                return
 
     def _end_here(self, kind: str, why: str) -> None:
         ending = Ending(kind, self._node, why)
