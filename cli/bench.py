@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..errors import UsageError
 from . import config
 from .options import DataDir, Json, Offline
 
@@ -48,6 +49,7 @@ def run(
     ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="So many runs, one after the other, each with a new seed.")] = 1,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
     hang_after: Annotated[
         float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
@@ -83,6 +85,14 @@ def run(
         hang_after_s=hang_after,
         wheelhouse=wheelhouse,
     )
+    if repeat > 1 and not dry_run:
+        from .repeat import bench_repeated
+
+        if detach:
+            raise UsageError(
+                "--repeat and --detach do not go together.", fix="Each run starts when the one before ends."
+            )
+        raise typer.Exit(bench_repeated(request, repeat, as_json=as_json))
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
 
 

@@ -24,16 +24,55 @@ from ..provisioner.shape import Shape, choose
 from ..provisioner.ssh import SshTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks.catalogue import Goal
+from .bench_run import Ask, Request, Started, Where, debug_stage, make_spec, new_run_id, prepare
 from .console import note, progress
 from .dirs import cache_dir, runs_dir
-from .fleets import let_go, watcher
+from .fleets import doors_to, let_go, watcher
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
-    from .bench_run import Request
 
 _QUEUE_LOOK_S = 5.0
 _UNKNOWN_BYTES = 1 << 50
+
+
+def start_on(fleet: Fleet, request: Request) -> Started:
+    """Launch a run on a fleet.
+
+    Raises:
+        MlbError: it cannot be launched; nothing goes on.
+    """
+    ask, where = Ask.of(request), _where(fleet, request)
+    names = where.node_names
+    with held(fleet, where.run_id, queue=request.queue), doors_to(fleet, names) as doors:
+        ready = make_ready(request, names, doors)
+        debug_stage("nodes ready", ask.asked_ns)
+        shape = shape_on([node.node for node in ready], fleet, request, ask.goal)
+        prepared = prepare(ask)
+        send_data(prepared, names, doors)
+        debug_stage("data ready", ask.asked_ns)
+        spec = make_spec(ask, shape, prepared, where)
+        folder, interrupted = launched(spec, fleet, ready, doors, prepared.path)
+        debug_stage("launched", ask.asked_ns)
+    return Started(spec, folder, ask.goal, interrupted)
+
+
+def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
+    """The plan of a request as far as it is known without asking a node: cores, home folders and environments are the
+    nodes' affair."""
+    ask, where = Ask.of(request), _where(fleet, request)
+    by_name = {node.name: node for node in fleet.nodes}
+    nodes = _known_nodes(fleet, where.node_names, request.ranks)
+    spec = make_spec(ask, shape_on(nodes, fleet, request, ask.goal), prepare(ask), where)
+    home, python = PurePosixPath("~/.mlb"), "~/.mlb/env/FINGERPRINT/bin/python"
+    names = where.node_names
+    places = [Place(name, by_name[name].private_ip, python, _folder(home, spec), fleet.cloud) for name in names]
+    return _plan(spec, fleet, places, 0)
+
+
+def _where(fleet: Fleet, request: Request) -> Where:
+    names = tuple(nodes_of(fleet, request.nodes))
+    return Where(new_run_id(request.task, fleet.name), fleet.name, names, caveats(fleet))
 
 
 @contextmanager
@@ -88,14 +127,6 @@ def launched(
             raise
         hold.hand_over(fleet.folder, spec.run_id, made.nodes[0].name)
     return folder, bool(interrupted)
-
-
-def dry_plan(spec: RunSpec, fleet: Fleet, names: Sequence[str]) -> LaunchPlan:
-    """The plan as far as it is known without asking a node: home folders and environments are the nodes' affair."""
-    by_name = {node.name: node for node in fleet.nodes}
-    home, python = PurePosixPath("~/.mlb"), "~/.mlb/env/FINGERPRINT/bin/python"
-    places = [Place(name, by_name[name].private_ip, python, _folder(home, spec), fleet.cloud) for name in names]
-    return _plan(spec, fleet, places, 0)
 
 
 def nodes_of(fleet: Fleet, wanted: int | None) -> list[str]:
@@ -170,7 +201,7 @@ def shape_on(nodes: Sequence[Node], fleet: Fleet, request: Request, goal: Goal) 
     return Shape(smallest.ranks * len(nodes), smallest.backend, threads)
 
 
-def known_nodes(fleet: Fleet, names: Sequence[str], ranks: int | None) -> list[Node]:
+def _known_nodes(fleet: Fleet, names: Sequence[str], ranks: int | None) -> list[Node]:
     """The nodes as far as the fleet's record knows them: their cores and memory are taken to be enough."""
     return [
         Node(node.name, node.gpus, (ranks or 1) * len(names), _UNKNOWN_BYTES, node.private_ip)

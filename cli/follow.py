@@ -48,6 +48,17 @@ def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
     if state is None:
         note(f"detached: the run goes on. mlb bench attach {folder.run_id} | mlb bench stop {folder.run_id}")
         return INTERRUPTED
+    metrics = settle(folder, state)
+    show_metrics(metrics, as_json)
+    return exit_code(metrics)
+
+
+def settle(folder: RunFolder, state: RunState) -> Metrics:
+    """The run is over: free its fleet, write metrics.json.
+
+    Raises:
+        RunFailed, Interrupted: the run failed, or was stopped or interrupted.
+    """
     let_go(folder)
     metrics = compute(folder)
     write_json(folder.metrics, metrics.to_json())
@@ -64,8 +75,7 @@ def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
         raise Interrupted(
             f"The run {folder.run_id} was stopped before its end.", fix=f"What it logged: mlb report {folder.run_id}"
         )
-    show_metrics(metrics, as_json)
-    return _exit_code(metrics)
+    return metrics
 
 
 def _watch(folder: RunFolder, watch: Watcher, view: LiveView, draw: Callable[[], None]) -> RunState:
@@ -92,7 +102,7 @@ def _print_all(lines: list[str]) -> None:
         note(line)
 
 
-def _exit_code(metrics: Metrics) -> int:
+def exit_code(metrics: Metrics) -> int:
     """0: goal reached, or the steps that were asked for are done; 8: neither."""
     asked_for_steps = metrics.spec.max_steps is not None
     return 0 if metrics.status == GOAL_REACHED or asked_for_steps else 8

@@ -9,15 +9,17 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DiskFull, MlbError, NodeUnfit
 from ..results.run import RunFolder, RunSpec, write_json
 from . import begin_on_node
 from .fan_out import fan_out, refuse_if_any_failed
 from .plan import LaunchPlan, NodePlan
-from .ssh import SshTransport
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from .ssh import SshTransport  # loads paramiko, which a run on this machine does not need
 
 _ROOM_BYTES = 200 << 20
 """Free space a run must find: its logs take a few hundred bytes a step."""

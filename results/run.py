@@ -68,6 +68,8 @@ class RunSpec:
     """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
+    batch_per_rank: int | None = None
+    """Samples of each rank in a step; None for the recipe's own."""
     caveats: tuple[str, ...] = ()
     """What a reader of the result has to know of the circumstances it was asked for in; shown as warnings."""
     nodes: int = 1

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import json
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from .link import Link
 
 BEAT_S = 1.0
 LOST_S = 10.0
@@ -25,8 +26,6 @@ LOST_S = 10.0
 
 MEET_S = 120.0
 """How long the agents may take to find each other."""
-
-_LINE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -74,51 +73,6 @@ class Peers:
             self._on_ending(ending)
 
 
-@dataclass
-class _Link:
-    """One connection, with what has come in but is no whole line yet."""
-
-    connection: socket.socket
-    node: int = -1
-    heard: float = field(default_factory=time.monotonic)
-    buffer: bytearray = field(default_factory=bytearray)
-    ended: bool = False
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Send a line; a link that does not take it shows as lost in time."""
-        with contextlib.suppress(OSError):
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that are complete; None when the other side has gone, or talks another language."""
-        try:
-            chunk = self.connection.recv(_LINE_BYTES)
-        except TimeoutError:
-            return []
-        except OSError:
-            return None
-        self.buffer += chunk
-        *lines, rest = self.buffer.split(b"\n")
-        self.buffer = bytearray(rest)
-        if not chunk or len(rest) > _LINE_BYTES:
-            return None
-        self.heard = time.monotonic()
-        try:
-            messages = [json.loads(line) for line in lines]
-        except ValueError:
-            return None
-        return messages if all(isinstance(message, dict) for message in messages) else None
-
-    def finish(self) -> None:
-        """Close without a reset, which would take away what the other side has not read yet."""
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(0.5)
-            while self.connection.recv(_LINE_BYTES):
-                pass
-        self.connection.close()
-
-
 class Hub(Peers):
     """Node 0's end: listens, answers beats, passes an ending on."""
 
@@ -137,8 +91,8 @@ class Hub(Peers):
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._links: dict[int, _Link] = {}
-        self._strangers: list[_Link] = []
+        self._links: dict[int, Link] = {}
+        self._strangers: list[Link] = []
         self._lock = threading.Lock()
 
     @property
@@ -170,11 +124,11 @@ class Hub(Peers):
             connection, _ = self._listener.accept()
             # A peer that reads nothing must not hold the hub for long.
             connection.settimeout(BEAT_S)
-            link = _Link(connection)
+            link = Link(connection)
             self._strangers.append(link)
             self._selector.register(connection, selectors.EVENT_READ, link)
 
-    def _hear(self, link: _Link) -> None:
+    def _hear(self, link: Link) -> None:
         messages = link.receive()
         for message in messages or ():
             if link.node < 0 and not self._greet(link, message):
@@ -192,7 +146,7 @@ class Hub(Peers):
             elif not link.ended:
                 self._lose(link.node, "its agent is gone without a word")
 
-    def _greet(self, link: _Link, message: Mapping[str, Any]) -> bool:
+    def _greet(self, link: Link, message: Mapping[str, Any]) -> bool:
         node = message.get("node")
         if type(node) is not int or not 0 < node < self._nodes or node in self._links:
             return False
@@ -204,7 +158,7 @@ class Hub(Peers):
             self._links[node] = link
         return True
 
-    def _ended(self, link: _Link, ending: Ending) -> None:
+    def _ended(self, link: Link, ending: Ending) -> None:
         link.ended = True
         if ending.kind != "succeeded":
             self.announce(ending)
@@ -242,7 +196,7 @@ class Spoke(Peers):
         super().__init__(node, token, on_ending)
         self.clock_error_ns = None
         self._address, self._port, self._meet_s = address, port, meet_s
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._hub_ended = False
 
     def announce(self, ending: Ending) -> None:
@@ -254,7 +208,7 @@ class Spoke(Peers):
         if connection is None:
             self._tell(Ending("lost", 0, f"its agent did not answer within {self._meet_s:.0f} s"))
             return
-        link = self._link = _Link(connection)
+        link = self._link = Link(connection)
         link.send({"node": self.node, "token": self._token})
         next_beat = 0.0
         while not self._closing.is_set():
@@ -283,7 +237,7 @@ class Spoke(Peers):
             return connection
         return None
 
-    def _listen(self, link: _Link) -> bool:
+    def _listen(self, link: Link) -> bool:
         messages = link.receive()
         if messages is None:
             self._tell(Ending("lost", 0, "its agent is gone without a word"))
