@@ -254,6 +254,7 @@ def test_ctrl_c_twice_leaves_at_once(runs: FleetRuns) -> None:
 def test_a_full_disk_on_a_node_is_named(runs: FleetRuns, tmp_path: Path) -> None:
     home = runs.fleet.home("t-1")
     place = home / ".mlb" / "runs"
+    place.mkdir(parents=True, exist_ok=True)
     # In the host's own view of the file system: it was made before this mount, and would not see it.
     pid = _sshd_pid(runs, "t-1")
     enter = ["nsenter", "-t", str(pid), "-m"]
@@ -299,12 +300,13 @@ def test_a_notice_of_preemption_interrupts_the_run(runs: FleetRuns) -> None:
     finally:
         record.write_text(as_it_was)
         service.kill()
-        service.wait()
+        service.communicate()
         subprocess.run(["ip", "-n", space, "addr", "del", "169.254.169.254/32", "dev", "lo"], check=True)
 
 
 METADATA = """
 import sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 announced = threading.Event()
 class Service(BaseHTTPRequestHandler):
     def do_PUT(self):
