@@ -54,6 +54,9 @@ def run(
     hang_after: Annotated[
         float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
     ] = 300.0,
+    skip_health: Annotated[
+        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
+    ] = False,
     wheelhouse: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
     ] = None,
@@ -82,6 +85,7 @@ def run(
         nodes=nodes,
         gpus=gpus,
         queue=queue,
+        skip_health=skip_health,
         hang_after_s=hang_after,
         wheelhouse=wheelhouse,
     )

@@ -51,6 +51,7 @@ class Request:
     nodes: int | None = None
     gpus: int | None = None
     queue: bool = False
+    skip_health: bool = False
     hang_after_s: float = 300.0
     wheelhouse: Path | None = None
     global_batch: int | None = None

@@ -54,19 +54,19 @@ def chosen(name: str | None) -> Fleet | None:
 
 @contextmanager
 def doors_to(fleet: Fleet, names: Sequence[str]) -> Iterator[dict[int, SshTransport]]:
-    """A door to each of the nodes called `names`, by their rank order; closed at the end."""
-    from ..provisioner.ssh import SshTransport
+    """A door to each of the nodes called `names`, by their rank order; closed at the end.
+
+    Raises:
+        NodeNotReady: the fleet has no such node any more.
+    """
+    from ..provisioner.ssh import doors
 
     by_name = {node.name: node for node in fleet.nodes}
-    doors = {i: SshTransport(by_name[name], fleet) for i, name in enumerate(names) if name in by_name}
     missing = [name for name in names if name not in by_name]
     if missing:
         raise NodeNotReady(f"The fleet {fleet.name} has no node {', '.join(missing)} any more.")
-    try:
-        yield doors
-    finally:
-        for door in doors.values():
-            door.close()
+    with doors(fleet, [by_name[name] for name in names]) as opened:
+        yield {rank: opened[name] for rank, name in enumerate(names)}
 
 
 @contextmanager

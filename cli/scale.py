@@ -30,6 +30,9 @@ def scale(
     steps: Annotated[int | None, typer.Option(min=1, help="End each run after so many training steps.")] = None,
     fleet: Annotated[str | None, typer.Option(help="The fleet. [default: the current one]")] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
+    skip_health: Annotated[
+        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
+    ] = False,
     wheelhouse: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
     ] = None,
@@ -57,6 +60,7 @@ def scale(
         oversubscribe=oversubscribe,
         fleet=config.value("fleet", fleet),
         queue=queue,
+        skip_health=skip_health,
         wheelhouse=wheelhouse,
     )
     sizes = scale_run.sizes(nodes, gpus)

@@ -14,6 +14,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -137,6 +138,13 @@ def read_slice(path: Path, offset: int, limit: int) -> bytes:
         return b""
 
 
+def clock(_request: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> None:
+    """For each line that comes, the time of day."""
+    _answer(sink, {"time_ns": time.time_ns()})
+    while source.readline():
+        _answer(sink, {"time_ns": time.time_ns()})
+
+
 def receive(request: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> None:
     """Take in a file: says from which byte on it is missing, checks the whole, puts it in its place in one step.
 
@@ -204,7 +212,7 @@ def _answer(sink: BinaryIO, value: Any) -> None:
     sink.flush()
 
 
-VERBS = {f.__name__: f for f in (start, alive, send_signal, pull, receive, give)}
+VERBS = {f.__name__: f for f in (start, alive, send_signal, pull, clock, receive, give)}
 
 
 def main(verb: str) -> None:

@@ -12,7 +12,6 @@ from . import files_on_node
 from .fan_out import fan_out
 from .on_node import sha256_of
 from .ssh import SshTransport
-from .ssh_session import LinkLost
 
 _HASH_S = 600.0
 _PASS_ON_S = 1800.0
@@ -75,7 +74,7 @@ def _hand_over(
     if giver is not None:
         try:
             _pass_on(doors[giver], doors[name], listing)
-        except (NodeNotReady, LinkLost):
+        except NodeNotReady:
             giver = None  # nodes that do not reach each other are served from here
     if giver is None:
         _send(doors[name], parcel, whole, lambda done: watch(name, done, whole))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import struct
+import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +22,10 @@ from .on_node import CHUNK, FAILED, REFUSED, sha256_of
 from .program import LOADER, program
 from .ssh_connection import Connection
 from .ssh_session import PATIENT, LinkLost, Patience, Session
-from .transport import Finished, Progress, Slice, no_progress
+from .transport import ClockOffset, Finished, Progress, Slice, no_progress
 
 _VERB_S = 60.0
-_HASH_S = 600.0
-"""For verbs that read a whole file on the node."""
+_EXCHANGES = 10
 
 
 @contextmanager
@@ -101,6 +101,9 @@ class SshTransport:
             why="Its checksum differs, twice: the file is being changed there.",
         )
 
+    def clock(self) -> ClockOffset:
+        return self._connection.retried(self._clock)
+
     def close(self) -> None:
         self._connection.close()
 
@@ -123,11 +126,17 @@ class SshTransport:
     def begun(
         self, verb: str, request: Mapping[str, Any], *more: ModuleType
     ) -> Iterator[tuple[Session, Mapping[str, Any]]]:
-        """A verb that answers while it runs: its session and the first line of its answer.
+        """A verb that answers while it runs: its session and the first line of its answer. Nothing is tried again."""
+        try:
+            with self._begun(verb, request, *more) as entered:
+                yield entered
+        except LinkLost as lost:
+            raise self._connection.unreachable(str(lost)) from None
 
-        Raises:
-            LinkLost: the link broke; nothing is tried again.
-        """
+    @contextmanager
+    def _begun(
+        self, verb: str, request: Mapping[str, Any], *more: ModuleType
+    ) -> Iterator[tuple[Session, Mapping[str, Any]]]:
         text = program(*more)
         with self._connection.session(_argv(verb, text), None) as session:
             session.send(text + _line(request))
@@ -144,9 +153,20 @@ class SshTransport:
         self._refuse(verb, done)
         return done.stdout
 
+    def _clock(self) -> ClockOffset:
+        found = []
+        with self._begun("clock", {}) as (session, _):
+            for _ in range(_EXCHANGES):
+                asked = time.time_ns()
+                session.send(b"\n")
+                there = int(self._said(session, "clock")["time_ns"])
+                back = time.time_ns()
+                found.append(ClockOffset((there - (asked + back) / 2) / 1e9, (back - asked) / 2e9))
+        return min(found, key=lambda offset: offset.error_s)
+
     def _put(self, local: Path, request: Mapping[str, Any], progress: Progress) -> str:
         size = int(request["size_bytes"])
-        with self.begun("receive", request) as (session, said), local.open("rb") as file:
+        with self._begun("receive", request) as (session, said), local.open("rb") as file:
             file.seek(int(said["offset"]))
             progress(file.tell(), size)
             while piece := file.read(CHUNK):
@@ -158,7 +178,7 @@ class SshTransport:
     def _get(self, remote: PurePath, part: Path, progress: Progress) -> str:
         offset = part.stat().st_size if part.exists() else 0
         request = {"path": str(remote), "offset": offset}
-        with self.begun("give", request) as (session, said), part.open("ab") as file:
+        with self._begun("give", request) as (session, said), part.open("ab") as file:
             size = int(said["size_bytes"])
             if size < offset:
                 file.truncate(0)

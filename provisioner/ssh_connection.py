@@ -26,6 +26,7 @@ from .ssh_session import PATIENT, TICK_S, LinkLost, Patience, Session
 R = TypeVar("R")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FIX = "`mlb infra status` shows whether it runs."
 _MAX_SESSIONS = 8
 """Channels at a time on one connection: OpenSSH allows ten."""
 
@@ -57,7 +58,7 @@ class Connection:
             except LinkLost as lost:
                 wait = pause * random.uniform(0.5, 1.5)
                 if self._closed or time.monotonic() + wait > until:
-                    raise self._unreachable(str(lost), "`mlb infra status` shows whether it runs.") from None
+                    raise self.unreachable(str(lost)) from None
                 time.sleep(wait)
                 pause = min(2 * pause, 5.0)
 
@@ -115,14 +116,14 @@ class Connection:
         made.client.load_host_keys(str(self._fleet.known_hosts))
         name = node.ssh_host if node.ssh_port == 22 else f"[{node.ssh_host}]:{node.ssh_port}"
         if made.client.get_host_keys().lookup(name) is None:
-            raise self._unreachable("No host key is pinned for it.", "`mlb infra apply` pins the keys of a fleet.")
+            raise self.unreachable("No host key is pinned for it.", "`mlb infra apply` pins the keys of a fleet.")
         try:
             made.open()
         except paramiko.BadHostKeyException:
             why = "It shows another host key than the one that is pinned: somebody may be in between."
-            raise self._unreachable(why, "If the machine was replaced: `mlb infra apply`.") from None
+            raise self.unreachable(why, "If the machine was replaced: `mlb infra apply`.") from None
         except paramiko.AuthenticationException as error:
-            raise self._unreachable(f"It refuses the fleet's key: {error}.", "`mlb infra apply` says more.") from None
+            raise self.unreachable(f"It refuses the fleet's key: {error}.", "`mlb infra apply` says more.") from None
         except BaseException:
             made.close()
             raise
@@ -148,7 +149,8 @@ class Connection:
         if live is not None:
             live.close()
 
-    def _unreachable(self, why: str, fix: str) -> NodeUnreachable:
+    def unreachable(self, why: str, fix: str = _FIX) -> NodeUnreachable:
+        """The error of this node for a reason."""
         node = self.node
         where = f"{node.ssh_user}@{node.ssh_host}:{node.ssh_port}"
         return NodeUnreachable(f"{node.name} cannot be reached over SSH ({where}).", why=why, fix=fix)

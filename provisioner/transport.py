@@ -41,6 +41,16 @@ class Slice:
     limit: int
 
 
+@dataclass(frozen=True)
+class ClockOffset:
+    """How far a node's time of day is from this machine's, by the exchange with the shortest round trip."""
+
+    offset_s: float
+    """The node's clock minus this machine's."""
+    error_s: float
+    """Half of the round trip: the true offset is at most so far from `offset_s`."""
+
+
 def no_progress(_done: int, _all: int) -> None:
     """For transfers that nobody watches."""
 
@@ -76,6 +86,9 @@ class Transport(Protocol):
 
     def get(self, remote: PurePath, local: Path, progress: Progress = no_progress) -> None:
         """Copy a file from the node, with the same promises."""
+
+    def clock(self) -> ClockOffset:
+        """The node's time of day against this machine's."""
 
     def close(self) -> None:
         """Let go of the connection; units go on."""
@@ -146,6 +159,9 @@ class LocalTransport:
 
     def get(self, remote: PurePath, local: Path, progress: Progress = no_progress) -> None:
         self.put(at_home(remote), local, progress)
+
+    def clock(self) -> ClockOffset:
+        return ClockOffset(0.0, 0.0)
 
     def close(self) -> None:
         return None

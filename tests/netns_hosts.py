@@ -45,8 +45,8 @@ class Hosts:
         self._firewall("-D")
         subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
 
-    def start(self, name: str, address: str, authorized_key: str, gpus: int = 0) -> str:
-        """Start a host and give its public host key."""
+    def start(self, name: str, address: str, authorized_key: str, gpus: int = 0, *, timer: str = "3600") -> str:
+        """Start a host and give its public host key; `timer` is in how many seconds it says that it ends itself."""
         home = self.folder / name
         home.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / "hostkey"))
@@ -61,19 +61,20 @@ class Hosts:
         (home / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
         (home / "resolv.conf").write_text("")
         (home / "sshd.conf").write_text(self._sshd_conf(home))
-        space, cable = self._names(name)
-        run("ip", "netns", "add", space)
-        run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
-        run("ip", "link", "set", cable, "master", self.bridge, "up")
-        prefix = self.gateway.partition("/")[2]
-        setup = f"addr add {address}/{prefix} dev eth0\nlink set eth0 up\nlink set lo up\n"
-        run("ip", "-n", space, "-batch", "-", script=setup)
+        try:
+            self._connect(name, address)
+        except BaseException:
+            self._disconnect(name)
+            raise
         # Files of its own: where root is at home, and no name server, which would be waited for.
         own = "".join(f"mount --bind {home}/{file} /etc/{file}; " for file in ("passwd", "hosts", "resolv.conf"))
-        inside = f"{own}hostname {name}; exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
-        command = ["ip", "netns", "exec", space, "unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        ends = f"sh -c 'sleep \"$1\"; exit 0' mlb-deadline {timer} &" if timer else ":;"
+        inside = f"{own}hostname {name}; {ends} exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
+        apart = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self.processes[name] = subprocess.Popen(
-            [*command, "sh", "-c", inside], stdin=subprocess.DEVNULL, start_new_session=True
+            ["ip", "netns", "exec", self._names(name)[0], *apart, "sh", "-c", inside],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         return " ".join((home / "hostkey.pub").read_text().split()[:2])
 
@@ -113,7 +114,31 @@ class Hosts:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        subprocess.run(["ip", "netns", "del", self._names(name)[0]], capture_output=True, check=False)
+        self._disconnect(name)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def stop_timer(self, name: str) -> None:
+        """As an image without cloud-init would be: nothing on the host ends it."""
+        for pid in _descendants(self.processes[name].pid):
+            if b"mlb-deadline" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+    def _connect(self, name: str, address: str) -> None:
+        space, cable = self._names(name)
+        run("ip", "netns", "add", space)
+        run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
+        run("ip", "link", "set", cable, "master", self.bridge, "up")
+        prefix = self.gateway.partition("/")[2]
+        setup = f"addr add {address}/{prefix} dev eth0\nlink set eth0 up\nlink set lo up\n"
+        run("ip", "-n", space, "-batch", "-", script=setup)
+        # Another host may have had the address a moment ago.
+        run("ip", "neigh", "flush", "dev", self.bridge, "to", address)
+
+    def _disconnect(self, name: str) -> None:
+        space, cable = self._names(name)
+        # The kernel takes its time with a namespace; its cable's name is wanted again before that.
+        subprocess.run(["ip", "link", "del", cable], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
 
     def _firewall(self, verb: str) -> None:
         """A Docker engine that ran here leaves a rule that hosts on other bridges may not talk to each other."""
