@@ -7,14 +7,17 @@ such a mark holds until the run was seen to be over.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
-import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..results.process import is_running, start_ticks
+from ..results.run import write_json
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,10 @@ def holder_of(fleet_folder: Path) -> Holder | None:
 def take(fleet_folder: Path, run_id: str) -> bool:
     """Mark the fleet as used by this process for a run; False if another run holds it."""
     mine = Holder(run_id, os.getpid(), start_ticks(os.getpid()), socket.gethostname())
-    temporary = _written(fleet_folder, mine)
-    try:
-        if holder_of(fleet_folder) is None:
-            # What is there is stale: of two that see so, one gets the name.
-            path_in(fleet_folder).unlink(missing_ok=True)
-        os.link(temporary, path_in(fleet_folder))
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
+    with _alone_in(fleet_folder):
+        if holder_of(fleet_folder) is not None:
+            return False
+        _write(fleet_folder, mine)
     return True
 
 
@@ -67,7 +64,7 @@ def hand_over(fleet_folder: Path, run_id: str, host: str, pid: int = 0, ticks: i
     """Let the agent on `host` stand for the run from now on."""
     found = holder_of(fleet_folder)
     if found is not None and found.run_id == run_id:
-        _written(fleet_folder, Holder(run_id, pid, ticks, host)).replace(path_in(fleet_folder))
+        _write(fleet_folder, Holder(run_id, pid, ticks, host))
 
 
 def give_up(fleet_folder: Path, run_id: str) -> None:
@@ -84,8 +81,16 @@ def release(fleet_folder: Path, run_id: str) -> None:
         path_in(fleet_folder).unlink(missing_ok=True)
 
 
-def _written(fleet_folder: Path, holder: Holder) -> Path:
-    handle, name = tempfile.mkstemp(prefix=".held-by.", dir=fleet_folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(holder), file)
-    return Path(name)
+@contextmanager
+def _alone_in(fleet_folder: Path) -> Iterator[None]:
+    """Of two processes that find a mark that is worth nothing, one may replace it."""
+    handle = os.open(fleet_folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(fleet_folder: Path, holder: Holder) -> None:
+    write_json(path_in(fleet_folder), holder)
