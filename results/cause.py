@@ -80,8 +80,9 @@ def _of_loss(nodes: Sequence[NodeStatus]) -> FailureCause | None:
     lost = lost_node(nodes)
     if lost is None:
         return None
-    # Its own words, if it has come back; else those of a node that lost it.
-    message = next(node.message for node in nodes if lost in node.lost)
+    by, message = next((node.node, node.message) for node in nodes if lost in node.lost)
+    if sum(len(node.lost) for node in nodes) == 2 and any(node.node == lost and by in node.lost for node in nodes):
+        message += f"; it lost node {by} as well: the link of one of the two was cut"
     return FailureCause(lost, None, None, "", sanitise(message), ())
 
 

@@ -109,13 +109,11 @@ def first_failure(nodes: Sequence[NodeStatus]) -> tuple[int, RankFailure] | None
     return node.node, failure
 
 
-def lost_node(nodes: Sequence[NodeStatus], unreachable: Sequence[int] = ()) -> int | None:
+def lost_node(nodes: Sequence[NodeStatus]) -> int | None:
     """The node that the others lost, None if they lost none.
 
-    A node whose link is cut loses the others as they lose it, so the most votes count; of two nodes that name each
-    other, it is the one that the controller could not reach, else the one that is not node 0.
+    A node whose link is cut loses the others as they lose it, so the most votes count. Of two nodes that name each
+    other, nobody inside can tell whose link it was: it is the one that is not node 0.
     """
     votes = Counter(other for node in nodes for other in node.lost)
-    if not votes:
-        return None
-    return max(votes, key=lambda other: (votes[other], other in unreachable, other))
+    return max(votes, key=lambda other: (votes[other], other)) if votes else None
