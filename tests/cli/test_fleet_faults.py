@@ -251,6 +251,20 @@ def test_ctrl_c_twice_leaves_at_once(runs: FleetRuns) -> None:
     assert runs.mlb("bench", "attach", folder.run_id).returncode == 7
 
 
+def test_a_node_that_is_started_anew_interrupts_the_run(runs: FleetRuns) -> None:
+    process, folder = runs.start()
+    hosts = runs.fleet.hosts
+    hosts.restart("t-2")
+    err = ended(process, 120)
+    assert process.returncode == 11, err
+    assert "node 2 (t-2)" in err
+    assert "the machine was started anew during the run" in err
+    report = runs.mlb.json("report", folder.run_id)
+    assert (report["status"], report["failure"]["node"]) == ("interrupted", 2)
+    for rank in range(NODES):
+        assert folder.rank_events(rank).stat().st_size, "what there was is here"
+
+
 def test_a_full_disk_on_a_node_is_named(runs: FleetRuns, tmp_path: Path) -> None:
     home = runs.fleet.home("t-1")
     place = home / ".mlb" / "runs"
