@@ -207,7 +207,7 @@ def shape_on(nodes: Sequence[Node], fleet: Fleet, request: Request, goal: Goal) 
     backend = "nccl" if request.gpus else request.backend
     shapes = [
         choose(
-            _share_of(node, fleet, len(nodes)),
+            _share_of(node, fleet),
             ranks=each,
             backend=backend,
             memory_bytes_per_rank=goal.memory_bytes_per_rank,
@@ -240,10 +240,12 @@ def caveats(fleet: Fleet) -> tuple[str, ...]:
     return ()
 
 
-def _share_of(node: Node, fleet: Fleet, nodes: int) -> Node:
+def _share_of(node: Node, fleet: Fleet) -> Node:
     """Containers of one machine each see all of its cores, and its memory."""
     if fleet.cloud != "docker":
         return node
+    # Of all of the fleet's, used or not: the same ranks on a node whatever `--nodes` says, or sizes would not compare.
+    nodes = len(fleet.nodes)
     return replace(node, cores=max(1, node.cores // nodes), memory_bytes=node.memory_bytes // nodes)
 
 
