@@ -110,9 +110,9 @@ def run(
 @app.command("list")
 def list_tasks(as_json: Json = False) -> None:
     """The tasks and their goals."""
-    from . import bench_run
+    from . import tasks
 
-    bench_run.show_tasks(as_json)
+    tasks.show_tasks(as_json)
 
 
 @app.command()

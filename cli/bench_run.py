@@ -23,7 +23,7 @@ from ..results.run import RunFolder, RunSpec
 from ..tasks import catalogue
 from ..tasks.catalogue import Goal, TaskInfo
 from . import fleets
-from .console import note, progress, show_json, show_table, show_text
+from .console import note, progress, show_json, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
 from .follow import conclude, follow
@@ -170,19 +170,6 @@ def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
     ), ask
 
 
-def show_tasks(as_json: bool) -> None:
-    """Print the catalogue."""
-    if as_json:
-        show_json({"tasks": [catalogue.to_json(info) for info in catalogue.TASKS.values()]})
-        return
-    rows = [
-        (info.name if first else "", info.title if first else "", goal.name, _target(goal), goal.about)
-        for info in catalogue.TASKS.values()
-        for first, goal in ((i == 0, g) for i, g in enumerate(info.goals.values()))
-    ]
-    show_table("", ("task", "what", "goal", "target", "about"), rows)
-
-
 def prepare(ask: Ask) -> Prepared:
     request, info, goal = ask.request, ask.info, ask.goal
     with progress(f"data of {info.name}") as report:
@@ -290,13 +277,6 @@ def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
     for node in plan.nodes:
         show_text(f"# node {node.node} ({node.name})")
         show_text(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in node.env.items()), shlex.join(node.argv)]))
-
-
-def _target(goal: Goal) -> str:
-    if not goal.targets:
-        return "not yet"
-    value = next(iter(goal.targets.values()))
-    return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
 
 
 def debug_stage(name: str, since_ns: int) -> None:

@@ -131,6 +131,7 @@ def _asked(
         "data": request.data,
         "ranks": request.ranks,
         "backend": request.backend,
+        "aggregation": request.aggregation,
         "steps": request.max_steps,
         "global_batch": request.global_batch,
         "fleet": fleet.name if fleet else THIS_MACHINE,
