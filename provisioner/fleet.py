@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class FleetNode:
     gpus: int
     """GPUs that were asked for."""
     ssh_key: str = ""
-    """The user's own key for a host that exists; empty means the fleet's."""
+    """Path of the private key that lets one in; empty for the fleet's own."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Fleet:
     cloud: str
     status: str
     expires_at: str | None
-    """When its machines end by themselves, ISO 8601 in UTC; None for hosts that exist."""
+    """When its machines end by themselves, ISO 8601 in UTC; None for machines that nobody rented."""
     usd_per_hour: float | None
     """What the whole fleet costs; None where nobody knows, or nothing is billed."""
     nodes: tuple[FleetNode, ...]
@@ -49,14 +50,18 @@ class Fleet:
     def key(self) -> Path:
         return self.folder / "id_ed25519"
 
+    def key_of(self, node: FleetNode) -> Path:
+        """The private key that lets one into a node."""
+        return Path(node.ssh_key) if node.ssh_key else self.key
+
     @property
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
     @property
-    def expires_unix_s(self) -> float | None:
-        """The deadline as seconds since 1970, where there is one."""
-        return None if self.expires_at is None else datetime.fromisoformat(self.expires_at).timestamp()
+    def expires_unix_s(self) -> float:
+        """The deadline as seconds since 1970; infinite without one."""
+        return datetime.fromisoformat(self.expires_at).timestamp() if self.expires_at else math.inf
 
 
 def load(fleets_dir: Path, name: str) -> Fleet:
@@ -109,7 +114,8 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> Fleet:
 
 
 def _node(raw: Mapping[str, Any]) -> FleetNode:
-    values = {f.name: raw[f.name] for f in fields(FleetNode) if f.name in raw or f.default is MISSING}
+    values = {f.name: raw[f.name] for f in fields(FleetNode) if f.name != "ssh_key"}
+    values["ssh_key"] = raw.get("ssh_key") or ""
     return FleetNode(**{**values, "ssh_port": int(values["ssh_port"]), "gpus": int(values["gpus"])})
 
 
