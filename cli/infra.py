@@ -52,6 +52,7 @@ def apply(
     gpus: o.Gpus = None,
     gpu_type: o.GpuType = None,
     instance_type: o.InstanceType = None,
+    project: o.Project = None,
     region: o.Region = None,
     zone: o.Zone = None,
     spot: o.Spot = None,
@@ -79,6 +80,7 @@ def apply(
         gpus=gpus,
         gpu_type=gpu_type,
         instance_type=instance_type,
+        project=project,
         region=region,
         zone=zone,
         spot=spot,
@@ -108,6 +110,7 @@ def plan(
     gpus: o.Gpus = None,
     gpu_type: o.GpuType = None,
     instance_type: o.InstanceType = None,
+    project: o.Project = None,
     region: o.Region = None,
     zone: o.Zone = None,
     spot: o.Spot = None,
@@ -123,7 +126,7 @@ def plan(
 
     options = {"cloud": cloud, "nodes": nodes, "gpus": gpus, "gpu_type": gpu_type, "instance_type": instance_type}
     options |= {"region": region, "zone": zone, "spot": spot, "image": image, "disk_gb": disk_gb, "ttl": ttl}
-    infra_run.plan(o.given(**options, allow_cidr=allow_cidr, name=name), as_json)
+    infra_run.plan(o.given(**options, project=project, allow_cidr=allow_cidr, name=name), as_json)
 
 
 @app.command()
@@ -157,6 +160,7 @@ def ssh(
 def destroy(
     name: o.Name = None,
     cloud: o.Cloud = None,
+    project: o.Project = None,
     region: o.Region = None,
     yes: o.Yes = False,
     lock_timeout: o.LockTimeout = "0s",
@@ -165,12 +169,14 @@ def destroy(
     """Remove a fleet and prove that nothing of it is left; exit code 9 if anything is."""
     from . import infra_run
 
-    infra_run.destroy(name, cloud, region or "", infra_run.limits("15m", "15m", lock_timeout), yes=yes, as_json=as_json)
+    place = infra_run.Where(cloud, region or "", project or "")
+    infra_run.destroy(name, place, infra_run.limits("15m", "15m", lock_timeout), yes=yes, as_json=as_json)
 
 
 @app.command("ls")
 def list_fleets(
     cloud: o.Cloud = None,
+    project: o.Project = None,
     region: o.Region = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud, by tag.")] = False,
     as_json: o.Json = False,
@@ -178,12 +184,13 @@ def list_fleets(
     """The fleets of this machine; with --cloud, those that carry our tags there, whoever made them."""
     from . import infra_run
 
-    infra_run.list_fleets(cloud, region or "", everywhere=all_regions, as_json=as_json)
+    infra_run.list_fleets(infra_run.Where(cloud, region or "", project or ""), everywhere=all_regions, as_json=as_json)
 
 
 @app.command()
 def gc(
     cloud: o.Cloud = None,
+    project: o.Project = None,
     region: o.Region = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; without it they are only listed.")] = False,
@@ -193,5 +200,7 @@ def gc(
     from . import infra_run
 
     if cloud is None:
-        raise UsageError("Which cloud?", fix="Add --cloud aws or --cloud docker.")
-    infra_run.collect(cloud, region or "", everywhere=all_regions, yes=yes, as_json=as_json)
+        raise UsageError("Which cloud?", fix="Add --cloud aws, gcp or docker.")
+    infra_run.collect(
+        infra_run.Where(cloud, region or "", project or ""), everywhere=all_regions, yes=yes, as_json=as_json
+    )

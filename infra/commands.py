@@ -127,7 +127,15 @@ def status(folder: FleetFolder) -> FleetStatus:
     return FleetStatus(fleet, nodes)
 
 
-def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: Watcher, home: Path | None) -> Teardown:
+def destroy(
+    name: str,
+    cloud: str | None,
+    region: str,
+    limits: Limits,
+    watcher: Watcher,
+    home: Path | None,
+    project: str = "",
+) -> Teardown:
     """Remove a fleet by its record, or by its tags alone when the record is lost or damaged."""
     folder = FleetFolder(home or state_home(), name)
     try:
@@ -148,7 +156,7 @@ def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: 
             f"There is no fleet {name} on this machine.",
             fix=_names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
         )
-    spec = FleetSpec(name=name, cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    spec = FleetSpec(name=name, cloud=cloud, region=region, project=project)  # type: ignore[arg-type]  # checked there
     return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher)
 
 

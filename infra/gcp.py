@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from ..errors import NodeNotReady, PreflightError
 from . import gcp_quota, gcp_sweep
@@ -148,7 +149,7 @@ class Gcp:
         needs = gcp_quota.regional_needs(spec, machine, adding)
         return notes + gcp_quota.check(needs, in_region, spec.region, project, spot=spec.spot)
 
-    def _instances(self, fleet_id: str) -> Sequence[tuple[str, object]]:
+    def _instances(self, fleet_id: str) -> Sequence[tuple[str, Any]]:
         return list(self.api.everywhere("Instances", "instances", f"labels.{gcp_sweep.FLEET_ID}={fleet_id}"))
 
     def _guest_keys(self, node: Node, zone: str, until: float, stop: threading.Event) -> list[str]:

@@ -95,7 +95,6 @@ class Api:
             for item in getattr(found, field):
                 yield scope.rpartition("/")[2], item
 
-
     def finish(self, operation: Any, what: str) -> None:
         """Wait for an operation; raises GcpRefused when it failed or takes too long."""
         with _translated(what):

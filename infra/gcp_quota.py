@@ -1,8 +1,8 @@
 """What a fleet takes of a project's quotas on GCP, against what is left of them.
 
-Quotas are metrics of a region (GPUs by kind, CPUs by family, disks, addresses, machines) and of the project (GPUs in all
-regions, networks, firewall rules). Google's interface lists most of them; one that it does not list (the newest GPUs are
-counted elsewhere) is a note, never a refusal.
+Quotas are metrics of a region (GPUs by kind, CPUs by family, disks, addresses, machines) and of the project (GPUs in
+all regions, networks, firewall rules). Google's interface lists most of them; one that it does not list (the newest
+GPUs are counted elsewhere) is a note, never a refusal.
 """
 
 from __future__ import annotations

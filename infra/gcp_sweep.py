@@ -1,13 +1,13 @@
 """What of a fleet exists on GCP, and how it is removed: by label, and by the labels that a description repeats.
 
-Compute Engine labels instances, disks and addresses. Networks, subnetworks, firewall rules and placement policies have no
-labels: mlb writes the same marks into their description, as JSON.
+Compute Engine labels instances, disks and addresses. Networks, subnetworks, firewall rules and placement policies have
+no labels: mlb writes the same marks into their description, as JSON.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ FLEET_ID = "mlb-fleet-id"
 
 @dataclass(frozen=True)
 class _Kind:
-    """One type of resource: its client, the field of its items in an aggregated list, the name of its id in a request."""
+    """One type: its client, the field of its items in an aggregated list, the name of its id in a request."""
 
     name: str
     service: str
@@ -75,7 +75,7 @@ def _marked(api: Api, kind: _Kind) -> Iterator[tuple[Leftover, dict[str, str]]]:
             yield Leftover(kind.name, item.name, place, kind.bills), marks
 
 
-def _in_description(text: str) -> Mapping[str, str]:
+def _in_description(text: str) -> dict[str, str]:
     try:
         marks = json.loads(text)
     except ValueError:

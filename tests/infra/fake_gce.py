@@ -1,8 +1,8 @@
 """Compute Engine on loopback: the part of its REST interface that a fleet needs, in memory, with faults on demand.
 
-The stand-in provider of Terraform (google_provider.py) and google-cloud-compute talk to one and the same server, so what
-the one makes the other finds. It refuses what the service refuses where a fleet could get that wrong: a network that is
-in use, a machine without quota, a GPU machine that would be moved while it runs, a call without a token.
+The stand-in provider of Terraform (google_provider.py) and google-cloud-compute talk to one and the same server, so
+what the one makes the other finds. It refuses what the service refuses where a fleet could get that wrong: a network
+that is in use, a machine without quota, a GPU machine that would be moved while it runs, a call without a token.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from .gce_facts import (
     BASE,
@@ -36,7 +35,7 @@ REGIONAL = {"subnetworks", "resourcePolicies", "addresses"}
 class Fault:
     """An error instead of an insert or delete: from call `after` on, `times` times, in `zone` if given.
 
-    With `http` the call itself is refused; without, its operation fails after it was accepted, as a lack of capacity does.
+    With `http` the call itself is refused; without, its operation fails later, as a lack of capacity does.
     """
 
     method: str

@@ -1,8 +1,9 @@
-"""A stand-in for Terraform's provider hashicorp/google 6.50.0: a plugin of Terraform's protocol 6, run as an executable.
+# ruff: noqa: N802  # the methods are named by Terraform's protocol
+"""A stand-in for Terraform's provider hashicorp/google 6.50.0: a plugin of protocol 6, run as an executable.
 
-Its names and types are the real provider's (fixtures/README.md), so a wrong argument fails as it would with the real one;
-its resources are made in the fake Compute Engine (fake_gce.py). What it cannot show: Google's own rules beyond that fake,
-the real provider's checks of values at plan time, its defaults, and its waits.
+Its names and types are the real provider's (fixtures/README.md), so a wrong argument fails as it would with the real
+one; its resources are made in the fake Compute Engine (fake_gce.py). What it cannot show: Google's own rules beyond
+that fake, the real provider's checks of values at plan time, its defaults, and its waits.
 """
 
 from __future__ import annotations

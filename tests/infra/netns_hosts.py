@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BRIDGE = "mlbtest0"
-GATEWAY = "10.77.0.1/16"
 NVIDIA_SMI = '#!/bin/sh\nfor i in $(seq {count}); do echo "Tesla T4, 550.54.15, Disabled"; done\n'
 
 
@@ -29,18 +27,21 @@ class Hosts:
     """All hosts of one test session."""
 
     folder: Path
+    bridge: str = "mlbtest0"
+    gateway: str = "10.77.0.1/16"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def up(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
-        if not Path(f"/sys/class/net/{BRIDGE}").exists():
-            run("ip", "-batch", "-", script=f"link add {BRIDGE} type bridge\naddr add {GATEWAY} dev {BRIDGE}\n")
-            run("ip", "link", "set", BRIDGE, "up")
+        if not Path(f"/sys/class/net/{self.bridge}").exists():
+            script = f"link add {self.bridge} type bridge\naddr add {self.gateway} dev {self.bridge}\n"
+            run("ip", "-batch", "-", script=script)
+            run("ip", "link", "set", self.bridge, "up")
 
     def down(self) -> None:
         for name in list(self.processes):
             self.kill(name)
-        subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
 
     def start(self, name: str, address: str, authorized_key: str, gpus: int) -> str:
         """Start a host and give its public host key."""
@@ -55,7 +56,7 @@ class Hosts:
         space, cable = _names(name)
         run("ip", "netns", "add", space)
         run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space)
-        run("ip", "link", "set", cable, "master", BRIDGE, "up")
+        run("ip", "link", "set", cable, "master", self.bridge, "up")
         setup = f"addr add {address}/16 dev eth0\nlink set eth0 up\nlink set lo up\n"
         run("ip", "-n", space, "-batch", "-", script=setup)
         # A developer's ~/.bashrc runs at every login, and may take longer than the check itself.
