@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,6 +22,8 @@ from ..errors import PreflightError
 
 CALL_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 300.0
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 3.0
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _LOGIN = (
     "Log in (gcloud auth application-default login), or set GOOGLE_APPLICATION_CREDENTIALS to the path of a key file."
@@ -32,7 +35,6 @@ _RETRY = retry.Retry(
     initial=0.5,
     timeout=20.0,
 )
-_POLLING = retry.Retry(predicate=lambda _: True, initial=0.1, maximum=5.0, multiplier=1.6, timeout=OPERATION_TIMEOUT_S)
 
 
 class GcpRefused(PreflightError):
@@ -54,7 +56,7 @@ class GcpRefused(PreflightError):
     @property
     def is_gone(self) -> bool:
         """The thing does not exist, which is what those who delete it want."""
-        return self.status == 404
+        return self.status == 404 or self.reason == "RESOURCE_NOT_FOUND"
 
 
 class Api:
@@ -76,12 +78,12 @@ class Api:
             raise PreflightError("Which Google Cloud project?", why="The credentials do not name one.", fix=_PROJECT)
         return str(project)
 
-    def call(self, service: str, operation: str, **request: Any) -> Any:
+    def call(self, service: str, operation: str, /, **request: Any) -> Any:
         """One call; raises GcpRefused, or PreflightError when there is no connection or no credentials."""
         with _translated(f"{service}.{operation}"):
             return self._method(service, operation)({"project": self.project, **request}, **_limits())
 
-    def pages(self, service: str, operation: str = "list", **request: Any) -> Iterator[Any]:
+    def pages(self, service: str, operation: str = "list", /, **request: Any) -> Iterator[Any]:
         """The items of all pages."""
         with _translated(f"{service}.{operation}"):
             yield from self._method(service, operation)({"project": self.project, **request}, **_limits())
@@ -96,9 +98,21 @@ class Api:
                 yield scope.rpartition("/")[2], item
 
     def finish(self, operation: Any, what: str) -> None:
-        """Wait for an operation; raises GcpRefused when it failed or takes too long."""
-        with _translated(what):
-            operation.result(polling=_POLLING)
+        """Wait for an operation (of a `..._unary` call); raises GcpRefused when it failed or takes too long.
+
+        The library's own waiting asks another client than the one that was configured, and so another endpoint.
+        """
+        until, pause = time.monotonic() + OPERATION_TIMEOUT_S, FIRST_PAUSE_S
+        service, place = _operations_of(operation)
+        while operation.status != compute_v1.Operation.Status.DONE:
+            if time.monotonic() >= until:
+                raise GcpRefused(what, 0, "no end", f"The operation {operation.name} is not done yet.")
+            threading.Event().wait(pause)
+            pause = min(pause * 1.6, LONGEST_PAUSE_S)
+            operation = self.call(service, "get", operation=operation.name, **place)
+        if operation.error.errors:
+            first = operation.error.errors[0]
+            raise GcpRefused(what, operation.http_error_status_code, first.code, first.message)
 
     @cached_property
     def _credentials(self) -> tuple[Any, str | None]:
@@ -118,6 +132,15 @@ class Api:
         return getattr(self._clients[service], operation)
 
 
+def _operations_of(operation: Any) -> tuple[str, dict[str, str]]:
+    """Which client knows the operation, and where it runs: in a zone, a region, or all over."""
+    for place in ("zone", "region"):
+        where = getattr(operation, place).rpartition("/")[2]
+        if where:
+            return f"{place.capitalize()}Operations", {place: where}
+    return "GlobalOperations", {}
+
+
 def _limits() -> dict[str, Any]:
     return {"retry": _RETRY, "timeout": CALL_TIMEOUT_S}
 
@@ -127,16 +150,11 @@ def _translated(operation: str) -> Iterator[None]:
     try:
         yield
     except exceptions.GoogleAPICallError as error:
-        reason = str((error.errors[0] if error.errors else {}).get("reason", "")) if _is_plain(error) else ""
+        reason = str((error.errors[0] if error.errors else {}).get("reason", ""))
         raise GcpRefused(operation, int(error.code or 0), reason, error.message) from None
-    except (exceptions.RetryError, TimeoutError) as error:
+    except exceptions.RetryError as error:
         raise GcpRefused(operation, 0, "no answer", str(error)) from None
     except google.auth.exceptions.GoogleAuthError as error:
         raise PreflightError("The Google Cloud credentials do not work.", why=str(error), fix=_LOGIN) from None
     except requests.exceptions.RequestException as error:
         raise PreflightError("Google Cloud could not be asked.", why=str(error), fix="Is there a network?") from None
-
-
-def _is_plain(error: exceptions.GoogleAPICallError) -> bool:
-    """Errors of a call are dictionaries; those of an operation are messages of the API."""
-    return all(isinstance(one, dict) for one in error.errors)

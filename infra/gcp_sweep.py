@@ -87,7 +87,7 @@ def _delete(api: Api, kind: _Kind, leftover: Leftover) -> str:
     """Empty when it is gone, else what stood in the way."""
     request = {kind.key: leftover.id, **({kind.scope: leftover.place} if kind.scope else {})}
     try:
-        api.finish(api.call(kind.service, "delete", **request), f"to delete the {kind.name} {leftover.id}")
+        api.finish(api.call(kind.service, "delete_unary", **request), f"to delete the {kind.name} {leftover.id}")
     except GcpRefused as error:
         # What uses a network is named in Google's own words.
         return "" if error.is_gone else f"{kind.name} {leftover.id}: {error.reason or error.status}: {error.why}"

@@ -146,9 +146,7 @@ class Gce:
             "selfLink": f"https://www.googleapis.com{BASE}projects/{self.project}/{scope}/{kind}/{name}",
             "creationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000-00:00", time.gmtime()),
         }
-        for part in ("zone", "region"):
-            if scope.startswith(f"{part}s/"):
-                made[part] = f"https://www.googleapis.com{BASE}projects/{self.project}/{scope}"
+        made |= _place(scope)
         if kind == "instances":
             error = self._boot(scope, made)
             if error:
@@ -222,6 +220,7 @@ class Gce:
         """An operation that has just begun; the next look finds it done."""
         name = f"operation-{uuid.uuid4().hex[:12]}"
         made = {"name": name, "status": "RUNNING", "targetLink": target, "selfLink": f"{scope}/operations/{name}"}
+        made |= _place(scope)
         if error:
             made |= {
                 "httpErrorStatusCode": 503,
@@ -229,7 +228,7 @@ class Gce:
                 "error": {"errors": [error]},
             }
         self.operations[name] = made
-        return {k: made[k] for k in ("name", "status", "targetLink", "selfLink")}
+        return {key: value for key, value in made.items() if "rror" not in key}
 
     def _poll(self, name: str) -> Resource:
         self.operations[name]["status"] = "DONE"
@@ -283,3 +282,9 @@ class Gce:
         size = min(self.page_size, int(query.get("maxResults") or 500))
         more = {"nextPageToken": str(start + size)} if start + size < len(items) else {}
         return {"items": items[start : start + size], **more}
+
+
+def _place(scope: str) -> Resource:
+    """The field that says in which zone or region something is."""
+    kind, _, _ = scope.partition("s/")
+    return {} if scope == "global" else {kind: f"https://www.googleapis.com{BASE}projects/{PROJECT}/{scope}"}

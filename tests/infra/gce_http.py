@@ -44,9 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         url = urlsplit(self.path)
         try:
-            if url.path == "/token":
-                return self._send(200, {"access_token": "of-a-test", "expires_in": 3600, "token_type": "Bearer"})
-            if self.service.token_expired or not self.headers.get("authorization", "").startswith("Bearer "):
+            if self.service.token_expired or self.headers.get("authorization") != "Bearer of-a-test":
                 raise Refused(401, "authError", "Request had invalid authentication credentials.")
             query = {key: values[-1] for key, values in parse_qs(url.query).items()}
             path = url.path.removeprefix(f"{BASE}projects/")

@@ -1,4 +1,4 @@
-"""A Terraform filesystem mirror that holds the stand-in provider, and a key file that the login library takes."""
+"""A Terraform filesystem mirror that holds the stand-in provider, and the login that goes with it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 VERSION = "6.50.0"
 _MODULE = 'terraform {\n  required_providers {\n    google = { source = "hashicorp/google" }\n  }\n}\n'
@@ -36,14 +33,12 @@ def installed(folder: Path, terraform: str) -> Path:
     return config
 
 
-def key_file(folder: Path, project: str, url: str) -> Path:
-    """The key of a service account, whose tokens come from the fake service."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    file = folder / "key.json"
-    account = {"type": "service_account", "project_id": project, "private_key_id": "1", "private_key": pem}
-    email = f"bench@{project}.iam.gserviceaccount.com"
-    file.write_text(json.dumps({**account, "client_email": email, "client_id": "1", "token_uri": f"{url}/token"}))
+def login_file(folder: Path) -> Path:
+    """What `gcloud auth application-default login` leaves behind, with a token that need not be asked for.
+
+    A service account's key would do as well, but with one the login library asks Google itself for its regions.
+    """
+    person = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "of-a-test"}
+    file = folder / "login.json"
+    file.write_text(json.dumps({**person, "token": "of-a-test", "expiry": "2099-01-01T00:00:00Z"}))
     return file

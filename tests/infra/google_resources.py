@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import google.auth
+import google.auth.exceptions
+
 Values = dict[str, Any]
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -50,19 +53,20 @@ class Service:
 
 
 def _token() -> str:
-    import google.auth
-    import google.auth.exceptions
-    import google.auth.transport.requests
-
     try:
         credentials, _ = google.auth.default(scopes=SCOPES)
-        credentials.refresh(google.auth.transport.requests.Request())
+        if not credentials.valid:
+            credentials.refresh(_no_network)
     except google.auth.exceptions.GoogleAuthError as error:
         text = (
             "Attempted to load application default credentials since neither `credentials` nor `access_token` was set"
         )
         raise Failed(f"{text}. could not find default credentials: {error}") from None
     return str(credentials.token)
+
+
+def _no_network(*_: Any, **__: Any) -> Any:
+    raise google.auth.exceptions.TransportError("a test has no network to ask for a token")
 
 
 @dataclass(frozen=True)

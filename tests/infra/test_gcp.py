@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlb.errors import CapacityError, NodeNotReady, PreflightError, ProvisionFailed, TeardownIncomplete
-from mlb.infra import commands, teardown
+from mlb.errors import (
+    CapacityError,
+    Interrupted,
+    NodeNotReady,
+    PreflightError,
+    ProvisionFailed,
+    TeardownIncomplete,
+    UsageError,
+)
+from mlb.infra import by_tag, commands, gcp, teardown
 from mlb.infra.folder import FleetFolder
 from mlb.infra.gcp import Gcp
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
+from support import Mlb
 
 from .conftest import need
 from .netns_hosts import Hosts, available
@@ -23,7 +35,7 @@ from .netns_hosts import Hosts, available
 need("google-stand-in", find_spec("tf"), module=True)
 from .fake_gce import PROJECT, Fault, Gce  # noqa: E402
 from .gce_http import running_gce  # noqa: E402
-from .google_mirror import installed, key_file  # noqa: E402
+from .google_mirror import installed, login_file  # noqa: E402
 
 pytestmark = [pytest.mark.system]
 LIMITS = Limits(apply_s=120, destroy_s=120, ready_s=60)
@@ -60,7 +72,8 @@ def login(server: Gce, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     folder = tmp_path_factory.mktemp("google")
     return {
         "TF_CLI_CONFIG_FILE": str(installed(folder, str(terraform))),
-        "GOOGLE_APPLICATION_CREDENTIALS": str(key_file(folder, PROJECT, server.url)),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(login_file(folder)),
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
         "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": f"{server.url}/compute/v1/",
         "NO_GCE_CHECK": "true",
     }
@@ -73,6 +86,7 @@ def cloud(server: Gce, login: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
     for name, value in login.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(teardown, "SWEEP_PAUSE_S", 0.05)
+    monkeypatch.setattr(gcp, "GUEST_POLL_S", 0.05)
     server.reset()
     yield server
     server.reset()
@@ -126,3 +140,217 @@ def test_apply_again_grow_shrink_status_destroy(home: Path, cloud: Gce) -> None:
     destroy(home)
     assert left() == 0
     assert not (home / "fleets" / "gcp").exists()
+
+
+def test_the_three_commands_as_a_user_types_them(tmp_path: Path, cloud: Gce) -> None:
+    """By `mlb` itself: apply, a second apply, status, ssh, more nodes, fewer, destroy."""
+    mlb = Mlb(tmp_path / "home", tmp_path)
+    where = ("--cloud", "gcp", "--gpus", "2", "--allow-cidr", "10.78.0.1/32", "--ssh-user", "root", "--yes")
+    made = mlb("infra", "apply", *where, "--nodes", "2")
+    assert made.returncode == 0, made.stderr
+    assert "never on a real account" in made.stderr
+    assert "Plan: 7 to create, 0 to change, 0 to destroy." in made.stderr
+    assert "Fleet gcp: 2 nodes in us-central1-a, ready." in made.stdout
+    assert "No changes" in mlb("infra", "apply", "--yes").stdout
+    assert json.loads(mlb("infra", "status", "--json").stdout)["states"] == {"gcp-0": "running", "gcp-1": "running"}
+    assert mlb("infra", "ssh", "1", "nvidia-smi").stdout.count("Tesla T4") == 2
+    assert "Plan: 1 to create, 0 to change, 0 to destroy." in mlb("infra", "apply", "--nodes", "3", "--yes").stderr
+    assert "Plan: 0 to create, 0 to change, 2 to destroy." in mlb("infra", "apply", "--nodes", "1", "--yes").stderr
+    (seen,) = json.loads(mlb("infra", "ls", "--cloud", "gcp", "--json").stdout)["fleets"]
+    assert (seen["name"], seen["region"], seen["resources"]) == ("gcp", "us-central1", 7)
+    gone = mlb("infra", "destroy", "--yes")
+    assert (gone.returncode, gone.stdout) == (0, "Fleet gcp: 0 left.\n")
+    assert left() == 0
+
+
+def test_no_capacity_on_node_three_moves_the_fleet_to_the_next_zone(home: Path, cloud: Gce) -> None:
+    cloud.faults.append(Fault("POST", "instances", "ZONE_RESOURCE_POOL_EXHAUSTED", after=2, zone="us-central1-a"))
+    made = apply(home, gpus=2, nodes=3).fleet
+    assert made.blueprint.zone == "us-central1-b"
+    assert [a.zone for a in made.attempts] == ["us-central1-a"]
+    assert "ZONE_RESOURCE_POOL_EXHAUSTED" in made.attempts[0].outcome
+    assert {x["zone"].rpartition("/")[2] for x in cloud.all("instances")} == {"us-central1-b"}
+    assert len(cloud.all("instances")) == len(cloud.all("disks")) == 3
+
+
+@pytest.mark.slow
+def test_no_capacity_anywhere_leaves_nothing(home: Path, cloud: Gce) -> None:
+    cloud.faults.append(Fault("POST", "instances", "ZONE_RESOURCE_POOL_EXHAUSTED", after=1))
+    with pytest.raises(CapacityError, match=r"(?s)us-central1-a: .*us-central1-b: .*ZONE_RESOURCE_POOL_EXHAUSTED"):
+        apply(home, gpus=2, nodes=2)
+    assert left() == 0
+    assert not (home / "fleets" / "gcp").exists()
+
+
+@pytest.mark.slow
+def test_a_quota_that_only_the_creation_meets_is_not_a_lack_of_capacity(home: Path, cloud: Gce) -> None:
+    cloud.faults.append(Fault("POST", "instances", "QUOTA_EXCEEDED", after=1))
+    with pytest.raises(ProvisionFailed, match="nothing of it is left") as error:
+        apply(home, gpus=2, nodes=2)
+    assert "higher quota" in error.value.fix
+    assert left() == 0
+
+
+def test_a_machine_that_is_gone_or_stopped_is_seen_and_replaced(home: Path, cloud: Gce) -> None:
+    made = apply(home, gpus=2, nodes=3).fleet
+    cloud.lose(made.nodes[1].id)
+    cloud.set_status(made.nodes[2].id, "TERMINATED")
+    assert [n.state for n in commands.status(FleetFolder(home, "gcp")).nodes] == ["running", "gone", "terminated"]
+    old = (home / "fleets" / "gcp" / "known_hosts").read_text().splitlines()
+    repaired = apply(home)
+    assert set(repaired.plan.changes) == {
+        ("create", "google_compute_instance.node[1]"),
+        ("replace", "google_compute_instance.node[2]"),
+    }
+    assert repaired.fleet.nodes[0] == made.nodes[0]
+    assert not commands.status(FleetFolder(home, "gcp")).drifted
+    new = (home / "fleets" / "gcp" / "known_hosts").read_text().splitlines()
+    assert new[0] == old[0]
+    assert not set(new[1:]) & set(old), "a new machine has a new host key"
+
+
+@pytest.mark.slow
+def test_another_door_changes_the_rule_and_nothing_else(home: Path, cloud: Gce) -> None:
+    apply(home, gpus=2)
+    changed = apply(home, allow_cidr="10.78.0.0/16")
+    assert changed.plan.changes == (("update", "google_compute_firewall.ssh"),)
+    rules = {rule["name"].rpartition("-")[2]: rule for rule in cloud.all("firewalls")}
+    assert rules["ssh"]["sourceRanges"] == ["10.78.0.0/16"]
+    assert rules["nodes"]["sourceRanges"] == []
+
+
+def test_a_lost_record_and_state_still_allow_to_destroy_by_label(home: Path, cloud: Gce) -> None:
+    apply(home, gpus=2, region="europe-west4", instance_type="a2-highgpu-2g", unknown_price_ok=True)
+    shutil.rmtree(home / "fleets")
+    with pytest.raises(PreflightError, match="found by its tags"):
+        destroy(home)
+    # No region is needed: one question is answered for all of the project.
+    done = commands.destroy("gcp", "gcp", "", LIMITS, Watcher(), home)
+    assert done.swept == 7
+    assert left() == 0
+    assert not cloud.all("networks")
+    assert not cloud.all("resourcePolicies")
+
+
+@pytest.mark.slow
+def test_gc_finds_what_is_past_its_deadline_and_honours_a_region(home: Path, cloud: Gce) -> None:
+    made = apply(home, gpus=2).fleet
+    cloud.lose(made.nodes[0].id)  # as Google does at the deadline; the network and its rules stay
+    assert not by_tag.expired(Gcp(), time.time())
+    later = made.blueprint.expires_epoch + 1
+    (elsewhere,) = by_tag.places("gcp", "us-east4", everywhere=False)
+    assert not by_tag.expired(elsewhere[1], later)
+    ((_, place),) = by_tag.places("gcp", "us-central1", everywhere=True)
+    (fleet,) = by_tag.expired(place, later)
+    assert (fleet.name, fleet.fleet_id, fleet.resources) == ("gcp", made.blueprint.fleet_id, 5)
+    by_tag.collect(place, fleet)
+    assert left() == 0
+
+
+@pytest.mark.slow
+def test_what_cannot_be_removed_is_named_with_what_it_costs(home: Path, cloud: Gce) -> None:
+    made = apply(home, gpus=2).fleet
+    foreign = {"name": "db", "network": cloud.all("networks")[0]["selfLink"], "selfLink": "x/instances/db"}
+    cloud.of("zones/us-central1-a", "instances")["db"] = {**foreign, "zone": "x", "needs": {}, "disks": []}
+    cloud.faults.append(Fault("DELETE", "instances", "forbidden", http=403))
+    with pytest.raises(TeardownIncomplete) as error:
+        destroy(home)
+    said = str(error.value)
+    assert f"instance {made.nodes[0].id} us-central1-a (is billed)" in said
+    assert "at most $7.35 per hour" in said
+    assert "forbidden" in said
+    cloud.faults.clear()
+    with pytest.raises(TeardownIncomplete, match="already being used by 'x/instances/db'"):
+        destroy(home)
+    del cloud.of("zones/us-central1-a", "instances")["db"]
+    destroy(home)
+    assert left() == 0
+
+
+@pytest.mark.slow
+def test_credentials_that_expire_while_destroying(home: Path, cloud: Gce) -> None:
+    apply(home, gpus=2)
+    cloud.token_expired = True
+    with pytest.raises(TeardownIncomplete, match="not valid any more"):
+        destroy(home)
+    with pytest.raises(PreflightError, match="gcloud auth application-default login"):
+        commands.status(FleetFolder(home, "gcp"))
+    cloud.token_expired = False
+    destroy(home)
+    assert left() == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_cleans_up(home: Path, cloud: Gce) -> None:
+    def event(event: Any) -> None:
+        if event["type"] == "apply_complete" and "google_compute_network.fleet" in event["@message"]:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="Nothing of the fleet is left"):
+        apply(home, Watcher(event=event), gpus=2, nodes=2)
+    assert left() == 0
+
+
+@pytest.mark.slow
+def test_a_host_key_that_is_missing_or_another(home: Path, cloud: Gce, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = cloud.on_launch
+    monkeypatch.setattr(cloud, "on_launch", lambda _: "")
+    with pytest.raises(NodeNotReady, match=r"gcp-0 .* has not published its host keys"):
+        apply(home, limits=Limits(apply_s=120, ready_s=0.5), gpus=2)
+    destroy(home)
+    # Another key among the attributes than on port 22, as if somebody answered in the node's place.
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKbZ0mwHk6yq3Wb3mGXJd9Q4mC5rXwq3rJp0f3sPqf1D"
+    monkeypatch.setattr(cloud, "on_launch", lambda instance: real(instance) and other)
+    with pytest.raises(NodeNotReady, match="gcp-0: its host key is not the one that is pinned"):
+        apply(home, gpus=2)
+    # The fleet's private key is in no other file of ours, and nothing of the login is in any.
+    secret = (home / "fleets" / "gcp" / "id_ed25519").read_text().splitlines()[1]
+    for path in (p for p in home.rglob("*") if p.is_file() and p.name != "id_ed25519"):
+        text = path.read_text(errors="replace")
+        assert secret not in text, path
+        assert "of-a-test" not in text, path
+        assert "PRIVATE KEY" not in text, path
+
+
+def test_refusals_before_anything_is_created(home: Path, cloud: Gce) -> None:
+    def refused(message: str, **given: Any) -> None:
+        with pytest.raises(PreflightError, match=message):
+            apply(home, **{"gpus": 2, "nodes": 4, **given})
+
+    cloud.limits |= {"NVIDIA_A100_GPUS": 6, "SSD_TOTAL_GB": 300, "IN_USE_ADDRESSES": 3, "A2_CPUS": 90, "NETWORKS": 0}
+    refused(r"NETWORKS in all regions: needed 1, in use 0, allowed 0, short by 1")
+    del cloud.limits["NETWORKS"]
+    refused(
+        r"(?s)IN_USE_ADDRESSES in us-central1: needed 4, in use 0, allowed 3, short by 1.*"
+        r"SSD_TOTAL_GB in us-central1: needed 400, .*A2_CPUS in us-central1: needed 96, .*"
+        r"NVIDIA_A100_GPUS in us-central1: needed 8, in use 0, allowed 6, short by 2"
+    )
+    cloud.limits.clear()
+    refused(
+        r"a2-highgpu-2g is not offered in us-central1-c.\nIn us-central1 it is in us-central1-a", zone="us-central1-c"
+    )
+    refused("a3-highgpu-2g is not offered in us-east4", gpu_type="H100", region="us-east4")
+    refused("image family none of my-project is not to be had", image="my-project/none")
+    refused("needs a disk of 50 GB", disk_gb=30)
+    refused("The project other-1234 cannot be used", project="other-1234")
+    cloud.api_disabled = True
+    refused("(?s)has not been used in project.*gcloud services enable compute.googleapis.com --project bench-1234")
+    assert not cloud.inserted
+    assert not (home / "fleets").exists()
+
+
+def test_the_project_and_the_login(home: Path, cloud: Gce, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Gcp("named-1234").api.project == "named-1234"
+    assert Gcp().api.project == PROJECT, "of the environment"
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+    with pytest.raises(UsageError, match="cannot be the id of a Google Cloud project"):
+        request(home, project="My Project")
+    with pytest.raises(UsageError, match="A docker fleet has no project"):
+        commands.request({"cloud": "docker", "project": PROJECT}, home)
+    monkeypatch.setenv("PATH", str(tmp_path))  # a login of a person names none, and there is no gcloud to ask
+    with pytest.raises(PreflightError, match=r"(?s)Which Google Cloud project\?.*--project.*GOOGLE_CLOUD_PROJECT"):
+        commands.plan(request(home, gpus=2), LIMITS, Watcher())
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
+    with pytest.raises(PreflightError, match=r"(?s)no Google Cloud credentials.*application-default login"):
+        commands.plan(request(home, gpus=2), LIMITS, Watcher())
+    assert not (home / "fleets").exists()
