@@ -9,24 +9,13 @@ from ..errors import PreflightError, TeardownIncomplete, UsageError
 from .blueprint import Blueprint, label
 from .cloud import Cloud, Leftover, TaggedFleet
 from .folder import FleetFolder
-from .spec import NOT_BUILT, FleetSpec
+from .spec import FleetSpec
 from .teardown import Teardown
 from .watcher import Watcher
 
 
-def refuse_if_not_built(cloud: str) -> None:
-    """Raises UsageError for a place that can be quoted but not rented from yet."""
-    if cloud in NOT_BUILT:
-        raise UsageError(
-            f"`mlb infra` cannot rent from {cloud} yet.",
-            why=NOT_BUILT[cloud],
-            fix="Use --cloud aws, gcp or docker.",
-        )
-
-
 def cloud_for(spec: FleetSpec) -> Cloud:
     """The place of a spec; its library is imported here and nowhere earlier."""
-    refuse_if_not_built(spec.cloud)
     if spec.cloud == "docker":
         from .docker import Docker
 
@@ -39,7 +28,10 @@ def cloud_for(spec: FleetSpec) -> Cloud:
         from .gcp import Gcp
 
         return Gcp(spec.project)
-    raise AssertionError(spec.cloud)
+    raise UsageError(
+        "Hosts that exist have no cloud behind them that could be asked.",
+        fix="`mlb infra apply --cloud ssh --hosts FILE` registers them, `mlb infra ls` shows what is registered here.",
+    )
 
 
 def places(cloud: str, region: str, project: str = "", *, everywhere: bool) -> list[tuple[str, Cloud]]:

@@ -11,14 +11,11 @@ from decimal import Decimal
 from typing import Any, Literal, get_args
 
 from ..errors import UsageError
+from .bucket import bucket_of
 from .places import REGIONS, default_region, region_of_zone
 
 Cloud = Literal["aws", "gcp", "docker", "ssh"]
 CLOUDS: tuple[Cloud, ...] = get_args(Cloud)
-
-NOT_BUILT: Mapping[str, str] = {
-    "ssh": "Fleets of ssh hosts are not built yet.",
-}
 
 DEFAULT_TTL_S = 4 * 3600
 MIN_TTL_S = 10 * 60
@@ -53,6 +50,7 @@ class FleetSpec:
         unknown_price_ok: rent machines whose price the catalogue does not know.
         ssh_user: account to log in as; empty is the image's usual one.
         memlock: lift the locked-memory limit of Docker nodes (some hosts refuse that).
+        state: `s3://BUCKET/PREFIX` for Terraform's state; empty keeps it on this machine.
     """
 
     name: str
@@ -74,6 +72,7 @@ class FleetSpec:
     unknown_price_ok: bool = False
     ssh_user: str = ""
     memlock: bool = False
+    state: str = ""
 
     def __post_init__(self) -> None:
         _check_choice("cloud", self.cloud, CLOUDS)
@@ -139,7 +138,7 @@ def _check_range(what: str, value: int, low: int, high: int) -> None:
 
 def _check_place(spec: FleetSpec) -> None:
     if spec.project and spec.cloud != "gcp":
-        raise UsageError(f"A {spec.cloud} fleet has no project.", fix="--project is for --cloud gcp.")
+        raise UsageError(f"A fleet on {spec.cloud} has no project.", fix="--project is for --cloud gcp.")
     if spec.project and not _PROJECT.fullmatch(spec.project):
         raise UsageError(
             f"{spec.project!r} cannot be the id of a Google Cloud project.",
@@ -184,6 +183,10 @@ def _check_texts(spec: FleetSpec) -> None:
             raise UsageError(f"--{what.replace('_', '-')} {value!r} has characters that no such name has.")
     if spec.ssh_user and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", spec.ssh_user):
         raise UsageError(f"{spec.ssh_user!r} cannot be an account's name.")
+    if spec.state and spec.cloud != "aws":
+        raise UsageError(f"The state of a {spec.cloud} fleet is kept on this machine.", fix="Leave --state out.")
+    if spec.state:
+        bucket_of(spec.state, spec.name, spec.region)
     if spec.gpu_type and spec.gpus == 0:
         raise UsageError(
             f"--gpu-type {spec.gpu_type} with --gpus 0 makes no sense.",

@@ -27,10 +27,10 @@ from mlb.infra.folder import FleetFolder
 from mlb.infra.gcp import Gcp
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
+from netns_hosts import Hosts, available
 from support import Mlb
 
 from .conftest import need
-from .netns_hosts import Hosts, available
 
 need("google-stand-in", find_spec("tf"), module=True)
 from .fake_gce import PROJECT, Fault, Gce  # noqa: E402
@@ -101,7 +101,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def request(home: Path, **given: Any) -> commands.Request:
-    options = {"cloud": "gcp", "allow_cidr": "10.78.0.1/32", "ssh_user": "root", **given}
+    options = {"cloud": "gcp", "gpu_type": "A100", "allow_cidr": "10.78.0.1/32", "ssh_user": "root", **given}
     return commands.request(options, home)
 
 
@@ -148,7 +148,19 @@ def test_apply_again_grow_shrink_status_destroy(home: Path, cloud: Gce) -> None:
 def test_the_three_commands_as_a_user_types_them(tmp_path: Path, cloud: Gce) -> None:
     """By `mlb` itself: apply, a second apply, status, ssh, more nodes, fewer, destroy."""
     mlb = Mlb(tmp_path / "home", tmp_path)
-    where = ("--cloud", "gcp", "--gpus", "2", "--allow-cidr", "10.78.0.1/32", "--ssh-user", "root", "--yes")
+    where = (
+        "--cloud",
+        "gcp",
+        "--gpus",
+        "2",
+        "--gpu-type",
+        "A100",
+        "--allow-cidr",
+        "10.78.0.1/32",
+        "--ssh-user",
+        "root",
+        "--yes",
+    )
     made = mlb("infra", "apply", *where, "--nodes", "2")
     assert made.returncode == 0, made.stderr
     assert "never on a real account" in made.stderr
@@ -168,8 +180,10 @@ def test_the_three_commands_as_a_user_types_them(tmp_path: Path, cloud: Gce) -> 
 
 def test_no_capacity_on_node_three_moves_the_fleet_to_the_next_zone(home: Path, cloud: Gce) -> None:
     cloud.faults.append(Fault("POST", "instances", "ZONE_RESOURCE_POOL_EXHAUSTED", after=2, zone="us-central1-a"))
-    made = apply(home, gpus=2, nodes=3).fleet
+    made = apply(home, gpus=2, nodes=3, gpu_type="T4", spot=True).fleet
     assert made.blueprint.zone == "us-central1-b"
+    assert {x["scheduling"]["provisioningModel"] for x in cloud.all("instances")} == {"SPOT"}
+    assert {g["acceleratorCount"] for x in cloud.all("instances") for g in x["guestAccelerators"]} == {2}
     assert [a.zone for a in made.attempts] == ["us-central1-a"]
     assert "ZONE_RESOURCE_POOL_EXHAUSTED" in made.attempts[0].outcome
     assert {x["zone"].rpartition("/")[2] for x in cloud.all("instances")} == {"us-central1-b"}
@@ -318,7 +332,7 @@ def test_a_host_key_that_is_missing_or_another(home: Path, cloud: Gce, monkeypat
 def test_refusals_before_anything_is_created(home: Path, cloud: Gce) -> None:
     def refused(message: str, **given: Any) -> None:
         with pytest.raises(PreflightError, match=message):
-            apply(home, **{"gpus": 2, "nodes": 4, **given})
+            apply(home, **{"gpus": 2, "nodes": 4, "unknown_price_ok": True, **given})
 
     cloud.limits |= {"NVIDIA_A100_GPUS": 6, "SSD_TOTAL_GB": 300, "IN_USE_ADDRESSES": 3, "A2_CPUS": 90, "NETWORKS": 0}
     refused(r"NETWORKS in all regions: needed 1, in use 0, allowed 0, short by 1")
