@@ -170,7 +170,7 @@ class Gce:
         for nic in made["networkInterfaces"]:
             nic.update(name="nic0", networkIP=f"10.20.{number // 250}.{number % 250}")
             for access in nic.get("accessConfigs", []):
-                access["natIP"] = f"10.78.{1 + number // 250}.{1 + number % 250}"
+                access["natIP"] = f"10.77.{200 + number // 250}.{1 + number % 250}"
         for disk in made["disks"]:
             wanted = disk["initializeParams"]
             boot = {"name": made["name"], "labels": wanted.get("labels", {}), "sizeGb": wanted["diskSizeGb"]}

@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +26,15 @@ from mlb.infra.folder import FleetFolder
 from mlb.infra.gcp import Gcp
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
-from netns_hosts import Hosts, available
+from netns_hosts import Hosts
 from support import Mlb
 
-from .conftest import need
-
-need("google-stand-in", find_spec("tf"), module=True)
-from .fake_gce import PROJECT, Fault, Gce  # noqa: E402
-from .gce_http import running_gce  # noqa: E402
-from .google_mirror import installed, login_file  # noqa: E402
+from .fake_gce import PROJECT, Fault, Gce
+from .gce_http import running_gce
+from .google_mirror import login_file
 
 pytestmark = [pytest.mark.system]
 LIMITS = Limits(apply_s=120, destroy_s=120, ready_s=60)
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    need("netns", available())
-    made = Hosts(tmp_path_factory.mktemp("hosts"), bridge="mlbgce0", gateway="10.78.0.1/16")
-    made.up()
-    yield made
-    made.down()
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +53,10 @@ def server(hosts: Hosts) -> Iterator[Gce]:
 
 
 @pytest.fixture(scope="module")
-def login(server: Gce, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    terraform = shutil.which("terraform") or shutil.which("tofu")
-    need("terraform", terraform)
-    folder = tmp_path_factory.mktemp("google")
+def login(server: Gce, google_config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
-        "TF_CLI_CONFIG_FILE": str(installed(folder, str(terraform))),
-        "GOOGLE_APPLICATION_CREDENTIALS": str(login_file(folder)),
+        "TF_CLI_CONFIG_FILE": str(google_config),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(login_file(tmp_path_factory.mktemp("login"))),
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": f"{server.url}/compute/v1/",
         "NO_GCE_CHECK": "true",
@@ -101,7 +85,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def request(home: Path, **given: Any) -> commands.Request:
-    options = {"cloud": "gcp", "gpu_type": "A100", "allow_cidr": "10.78.0.1/32", "ssh_user": "root", **given}
+    options = {"cloud": "gcp", "gpu_type": "A100", "allow_cidr": "10.77.0.1/32", "ssh_user": "root", **given}
     return commands.request(options, home)
 
 
@@ -156,7 +140,7 @@ def test_the_three_commands_as_a_user_types_them(tmp_path: Path, cloud: Gce) -> 
         "--gpu-type",
         "A100",
         "--allow-cidr",
-        "10.78.0.1/32",
+        "10.77.0.1/32",
         "--ssh-user",
         "root",
         "--yes",
@@ -229,10 +213,10 @@ def test_a_machine_that_is_gone_or_stopped_is_seen_and_replaced(home: Path, clou
 @pytest.mark.slow
 def test_another_door_changes_the_rule_and_nothing_else(home: Path, cloud: Gce) -> None:
     apply(home, gpus=2)
-    changed = apply(home, allow_cidr="10.78.0.0/16")
+    changed = apply(home, allow_cidr="10.77.0.0/16")
     assert changed.plan.changes == (("update", "google_compute_firewall.ssh"),)
     rules = {rule["name"].rpartition("-")[2]: rule for rule in cloud.all("firewalls")}
-    assert rules["ssh"]["sourceRanges"] == ["10.78.0.0/16"]
+    assert rules["ssh"]["sourceRanges"] == ["10.77.0.0/16"]
     assert rules["nodes"]["sourceRanges"] == []
 
 
@@ -362,7 +346,7 @@ def test_the_project_and_the_login(home: Path, cloud: Gce, monkeypatch: pytest.M
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
     with pytest.raises(UsageError, match="cannot be the id of a Google Cloud project"):
         request(home, project="My Project")
-    with pytest.raises(UsageError, match="A docker fleet has no project"):
+    with pytest.raises(UsageError, match="A fleet on docker has no project"):
         commands.request({"cloud": "docker", "project": PROJECT}, home)
     monkeypatch.setenv("PATH", str(tmp_path))  # a login of a person names none, and there is no gcloud to ask
     with pytest.raises(PreflightError, match=r"(?s)Which Google Cloud project\?.*--project.*GOOGLE_CLOUD_PROJECT"):
