@@ -76,9 +76,8 @@ def destroy_by_tag(folder: FleetFolder, like: Blueprint, watcher: Watcher) -> Te
     owners = (like.owner, label(like.owner)) if spec.cloud == "gcp" else (like.owner,)
     mine = [f for f in cloud.fleets() if f.name == spec.name and f.owner in owners]
     if not mine:
-        raise PreflightError(
-            f"No fleet {spec.name} of yours is to be found in {spec.cloud} {spec.region}".rstrip() + "."
-        )
+        where = "the project" if spec.cloud == "gcp" else f"{spec.cloud} {spec.region}".rstrip()
+        raise PreflightError(f"No fleet {spec.name} of yours is to be found in {where}.")
     done = Teardown(cloud, like, folder, watcher.say)
     for fleet in mine:
         done = Teardown(cloud, replace(like, fleet_id=fleet.fleet_id), folder, watcher.say).run(None)

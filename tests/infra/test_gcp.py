@@ -229,6 +229,8 @@ def test_a_lost_record_and_state_still_allow_to_destroy_by_label(home: Path, clo
     # No region is needed: one question is answered for all of the project.
     assert commands.destroy("gcp", "gcp", "", LIMITS, Watcher(), home) == 7
     assert left() == 0
+    with pytest.raises(PreflightError, match="No fleet gcp of yours is to be found in the project"):
+        commands.destroy("gcp", "gcp", "", LIMITS, Watcher(), home)
     assert not cloud.all("networks")
     assert not cloud.all("resourcePolicies")
 
