@@ -90,6 +90,8 @@ def dry_run(asked: Request) -> dict[str, str]:
         blueprint = replace(
             blueprint, spec=spec, zone=zone, fleet_id=DRY_RUN_ID, public_key=key, subnet="10.200.0", ports=ports
         )
+        if spec.cloud == "gcp":
+            blueprint = replace(blueprint, account=spec.project or "THE-PROJECT-OF-THE-LOGIN")
     return render(blueprint, int(time.time())) if blueprint.spec.cloud != "ssh" else {}
 
 

@@ -106,6 +106,14 @@ def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) ->
     assert not mlb_home.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "project"), [((), "THE-PROJECT-OF-THE-LOGIN"), (("--project", "bench-1234"), "bench-1234")]
+)
+def test_a_dry_run_on_gcp_names_the_project(mlb: Any, options: tuple[str, ...], project: str) -> None:
+    done = mlb("apply", "--cloud", "gcp", "--gpus", "2", "--dry-run", *options)
+    assert f'project = "{project}"' in done.stdout
+
+
 @pytest.mark.system
 def test_a_local_fleet_from_apply_to_destroy(
     mlb: Any, mlb_home: Path, engine: object, terraform_env: None, docker_host: str
