@@ -124,7 +124,7 @@ def test_apply_again_grow_shrink_status_destroy(home: Path, cloud: Gce) -> None:
 
 
 @pytest.fixture
-def mlb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlb:
+def mlb(cloud: Gce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlb:
     """The command itself, with time enough for a machine that does much else."""
     monkeypatch.setattr(support, "DEADLINE_S", 280.0)
     return Mlb(tmp_path / "home", tmp_path)
