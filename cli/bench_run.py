@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
 from .follow import conclude, follow
+from .plan_view import show_plan
 from .revision import git_revision
 
 if TYPE_CHECKING:
@@ -41,12 +41,14 @@ class Request:
     goal: str | None
     ranks: int | None
     backend: str | None
+    aggregation: str
     data: str
     data_dir: Path | None
     seed: int | None
     max_steps: int | None
     offline: bool
     oversubscribe: bool
+    measure_overhead: bool = False
     fleet: str | None = None
     nodes: int | None = None
     gpus: int | None = None
@@ -100,7 +102,7 @@ class Started:
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
     if dry_run:
-        _show_plan(planned(request), as_json)
+        show_plan(planned(request), as_json)
         return 0
     started = start(request)
     if started.interrupted:
@@ -232,6 +234,8 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
         mlb_version=__version__,
         git_revision=git_revision(),
         launched_unix_ns=time.time_ns(),
+        aggregation=request.aggregation,
+        measure_overhead=request.measure_overhead,
     )
 
 
@@ -258,7 +262,10 @@ def announce(started: Started) -> None:
     """Say on stderr what was launched, and what a reader has to know of it."""
     spec, folder, goal = started.spec, started.folder, started.goal
     nodes = f" on {spec.nodes} nodes of {spec.fleet}" if spec.node_names else ""
-    note(f"run {spec.run_id}: {spec.ranks} ranks{nodes} over {spec.backend}, {spec.dataset} from {spec.data_origin}")
+    note(
+        f"run {spec.run_id}: {spec.ranks} ranks{nodes} over {spec.backend} ({spec.aggregation}), "
+        f"{spec.dataset} from {spec.data_origin}"
+    )
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":
@@ -274,15 +281,6 @@ def _say_detached(folder: RunFolder, as_json: bool) -> None:
         show_json({"run": folder.run_id, "path": str(folder.path), "state": "starting"})
     else:
         show_text(folder.run_id)
-
-
-def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
-    if as_json:
-        show_json({"plan": asdict(plan)})
-        return
-    for node in plan.nodes:
-        show_text(f"# node {node.node} ({node.name})")
-        show_text(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in node.env.items()), shlex.join(node.argv)]))
 
 
 def _target(goal: Goal) -> str:

@@ -62,6 +62,7 @@ class NodePull:
         whole = (folder.node_status(node), folder.node_environment(node))
         growing = (
             folder.node_log(node),
+            folder.node_resources(node),
             *(p(r) for r in spec.ranks_of(node) for p in (folder.rank_events, folder.rank_log)),
         )
         self._whole = {str(path.relative_to(folder.path)): path for path in whole}

@@ -114,7 +114,9 @@ class Connection:
 
     def _connect(self) -> fabric.Connection:
         node, limit = self.node, self.patience.connect_s
-        keys = {"key_filename": str(self._fleet.key_of(node)), "allow_agent": False, "look_for_keys": False}
+        # A key of the user's own may be locked, and then it is their agent that opens it.
+        own = bool(node.ssh_key)
+        keys = {"key_filename": str(self._fleet.key_of(node)), "allow_agent": own, "look_for_keys": False}
         limits = {"banner_timeout": limit, "auth_timeout": limit, "channel_timeout": limit}
         # Nothing of the user's own SSH or Fabric files may change where this goes or what it trusts.
         made = fabric.Connection(

@@ -20,6 +20,9 @@ from .node import status_from
 
 RUN_SCHEMA_VERSION = 1
 
+AGGREGATIONS = ("allreduce", "ddp")
+"""Communication patterns there are, the default first (aggregation/patterns.py)."""
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -68,6 +71,10 @@ class RunSpec:
     """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
+    aggregation: str = AGGREGATIONS[0]
+    """The communication pattern, one of `AGGREGATIONS`."""
+    measure_overhead: bool = False
+    """Whether half of the steps are trained without being measured, to say what measuring costs."""
     batch_per_rank: int | None = None
     """Samples of each rank in a step; None for the recipe's own."""
     caveats: tuple[str, ...] = ()
@@ -168,6 +175,9 @@ class RunFolder:
 
     def node_status(self, node: int) -> Path:
         return self.path / f"node-{node:05d}.json"
+
+    def node_resources(self, node: int) -> Path:
+        return self.path / f"resources-{node:05d}.jsonl"
 
     def node_environment(self, node: int) -> Path:
         return self.path / f"environment-{node:05d}.json"

@@ -7,7 +7,7 @@ from typing import Final
 
 from .cause import FailureCause as FailureCause
 from .cause import failure_of as failure_of
-from .log import LogHealth
+from .health import LogHealth
 from .rank import RankRecord
 from .run import NodeStatus, RunSpec
 from .split import TOLERANCE_PERCENT, Split

@@ -25,6 +25,7 @@ from ..results.run import NodeStatus, RunFolder, RunSpec, write_json
 from .environment import describe_node
 from .lifeline import AGENT_PID_VARIABLE, adopt_orphans
 from .peers import Hub, Peers, Spoke
+from .resources import ResourceSampler
 from .route import use_interface_to
 from .supervision import StopRequested, Supervision
 
@@ -75,7 +76,9 @@ def _run(folder: RunFolder, status: NodeStatus, options: argparse.Namespace, tor
     except OSError as error:
         message = f"the port {options.meet} for the agents cannot be used: {error}"
         return save(folder, replace(status, state="failed", message=message, stopped_unix_ns=time.time_ns()))
+    resources = ResourceSampler(folder.node_resources(status.node), status.node)
     final = supervision.run(peers, lambda: _torchrun(torchrun))
+    resources.close()
     describing.join()
     return save(folder, final)
 

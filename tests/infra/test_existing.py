@@ -226,7 +226,7 @@ def test_a_run_gets_in_with_the_same_key(mlb: Any, mlb_home: Path, lab: Lab) -> 
     lab.up(0)
     assert apply(mlb, lab).returncode == 0
     fleet = fleets.load(mlb_home / "state" / "fleets", "ssh")
-    assert (fleet.expires_unix_s, fleet.nodes[0].ssh_key) == (None, str(lab.key))
+    assert (fleet.expires_unix_s, fleet.nodes[0].ssh_key) == (float("inf"), str(lab.key))
     door = SshTransport(fleet.nodes[0], fleet)
     try:
         assert door.run(["hostname"], timeout_s=20).stdout == b"lab0\n"
