@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from typer.core import TyperGroup
 
 from ..errors import UsageError
 from . import config
-from .options import DataDir, Json, Offline
+from .options import DataDir, FleetName, Json, Offline, Oversubscribe, Queue, SkipHealth, Wheelhouse
 
 
 class _TaskOrVerb(TyperGroup):
@@ -45,24 +44,18 @@ def run(
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
-    fleet: Annotated[
-        str | None, typer.Option(help="Run on this fleet; `local` is this machine. [default: the current fleet]")
-    ] = None,
+    fleet: FleetName = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="So many runs, one after the other, each with a new seed.")] = 1,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
+    queue: Queue = False,
     hang_after: Annotated[
         float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
     ] = 300.0,
-    skip_health: Annotated[
-        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
-    ] = False,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
-    ] = None,
+    skip_health: SkipHealth = False,
+    wheelhouse: Wheelhouse = None,
     offline: Offline = False,
-    oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
+    oversubscribe: Oversubscribe = False,
     measure_overhead: Annotated[
         bool,
         typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from .console import note, progress, show_json, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
 from .follow import conclude, follow
+from .plan_view import show_plan
 from .revision import git_revision
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Started:
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
     if dry_run:
-        _show_plan(planned(request), as_json)
+        show_plan(planned(request), as_json)
         return 0
     started = start(request)
     if started.interrupted:
@@ -268,15 +268,6 @@ def _say_detached(folder: RunFolder, as_json: bool) -> None:
         show_json({"run": folder.run_id, "path": str(folder.path), "state": "starting"})
     else:
         show_text(folder.run_id)
-
-
-def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
-    if as_json:
-        show_json({"plan": asdict(plan)})
-        return
-    for node in plan.nodes:
-        show_text(f"# node {node.node} ({node.name})")
-        show_text(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in node.env.items()), shlex.join(node.argv)]))
 
 
 def debug_stage(name: str, since_ns: int) -> None:

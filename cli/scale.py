@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import config
 from .bench import Debug
-from .options import DataDir, Json, Offline
+from .options import DataDir, FleetName, Json, Offline, Oversubscribe, Queue, SkipHealth, Wheelhouse
 
 
 def scale(
@@ -29,16 +28,12 @@ def scale(
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first run of each size; others count up.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End each run after so many training steps.")] = None,
-    fleet: Annotated[str | None, typer.Option(help="The fleet. [default: the current one]")] = None,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
-    skip_health: Annotated[
-        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
-    ] = False,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
-    ] = None,
+    fleet: FleetName = None,
+    queue: Queue = False,
+    skip_health: SkipHealth = False,
+    wheelhouse: Wheelhouse = None,
     offline: Offline = False,
-    oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
+    oversubscribe: Oversubscribe = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
