@@ -122,7 +122,7 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         dataset=prepared.name,
         data_path=str(prepared.path),
         data_origin=prepared.origin,
-        best_possible=prepared.best_perplexity,
+        best_possible=prepared.best_possible,
         ranks=shape.ranks,
         backend=shape.backend,
         threads_per_rank=shape.threads_per_rank,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,7 +28,7 @@ def status(task: Task, data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         show_json({"task": info.name, **plain(found)})
         return
-    rows = [(raw.name, raw.problem or raw.state, str(raw.path or ""), f"{raw.expected_bytes:,}") for raw in found.raw]
+    rows = [(raw.name, raw.problem or raw.state, str(raw.path or ""), _bytes(raw.expected_bytes)) for raw in found.raw]
     rows += [(p.path.name, "prepared" if p.prepared else "damaged", str(p.path), "") for p in found.prepared]
     show_table(f"{found.name}: {found.title} ({found.licence})", ("file", "state", "where", "bytes"), rows)
     for source in found.sources:
@@ -40,6 +41,7 @@ def prepare(
     goal: Annotated[str | None, typer.Option(help="Goal to prepare for: the vocabulary depends on it.")] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic.")] = None,
     data_dir: DataDir = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Folder with the raw files; no download then.")] = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -54,14 +56,20 @@ def prepare(
             info,
             info.goal(config.value("goal", goal) or info.default_goal),
             data=config.value("data", data),
-            data_dir=config.value("data_dir", data_dir),
+            data_dir=source or config.value("data_dir", data_dir),
             cache_dir=cache_dir(),
-            offline=offline,
+            offline=offline or source is not None,
             progress=report,
         )
     if as_json:
         show_json({"task": info.name, **plain(prepared)})
         return
-    words = f"{prepared.vocabulary_size:,} words"
-    tokens = ", ".join(f"{split} {count:,}" for split, count in prepared.tokens.items())
-    show_text(f"{prepared.name} from {prepared.origin}: {words}; tokens: {tokens}\n{prepared.path}")
+    counts = ", ".join(f"{split} {count:,}" for split, count in prepared.counts.items())
+    words = f"; {prepared.vocabulary_size:,} words" if prepared.vocabulary_size else ""
+    show_text(f"{prepared.name} from {prepared.origin}: {prepared.unit}: {counts}{words}\n{prepared.path}")
+    for reason, count in prepared.skipped.items():
+        show_text(f"left out: {count:,} {reason}")
+
+
+def _bytes(count: int | None) -> str:
+    return "not published" if count is None else f"{count:,}"

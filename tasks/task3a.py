@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..datasets.load import columns, load_tokens, shard_columns
+from ..datasets.load import columns, load_array, shard_columns
 from ..datasets.store import read as read_prepared
 from ..errors import DataMissing
 from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
@@ -239,13 +239,13 @@ class Task3a:
         }
 
     def _training_columns(self) -> Tensor:
-        ids = load_tokens(self.setup.data_path, "train")[: self.recipe.train_tokens]
+        ids = load_array(self.setup.data_path, "train")[: self.recipe.train_tokens]
         everything_TB = columns(ids, self.recipe.batch_per_rank * self.setup.world_size)
         return shard_columns(everything_TB, self.setup.rank, self.setup.world_size)
 
     def _evaluation_columns(self, split: str) -> Tensor:
         """This rank's columns of a split; with more ranks than columns some ranks have none."""
-        ids = load_tokens(self.setup.data_path, _FILES[split])[: self.recipe.eval_tokens]
+        ids = load_array(self.setup.data_path, _FILES[split])[: self.recipe.eval_tokens]
         return columns(ids, self.recipe.eval_columns)[:, self.setup.rank :: self.setup.world_size]
 
 
@@ -254,6 +254,7 @@ def _words(data_path: Path) -> int:
     prepared = read_prepared(data_path)
     if prepared is None:
         raise DataMissing(f"{data_path} is not a sound prepared data set.", fix="Run `mlb data prepare task3a`.")
+    assert prepared.vocabulary_size is not None
     return prepared.vocabulary_size
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlb.datasets.load import load_tokens
+from mlb.datasets.load import load_array
 from mlb.models.awd_lstm import AWDLSTMConfig
 from mlb.tasks.base import Setup
 from mlb.tasks.task3a import RECIPES, Recipe, Task3a
@@ -38,7 +38,7 @@ def test_the_reference_recipe_is_mlbenchs() -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_every_token_is_predicted_once_an_epoch_by_one_rank(small_text: Path, world: int) -> None:
     """Ranks read disjoint columns whose concatenation is the text; targets are the inputs moved on by one."""
-    ids = load_tokens(small_text, "train").tolist()
+    ids = load_array(small_text, "train").tolist()
     columns: list[list[int]] = []
     for rank in range(world):
         task = make(small_text, rank=rank, world=world)
