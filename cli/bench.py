@@ -38,7 +38,11 @@ def run(
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
-    data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
+    recipe: Annotated[str | None, typer.Option(help="reference, fast or custom (the reference, changed).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a hyperparameter; the run is open.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="real, or the name of a data set that stands in for it.")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
@@ -55,6 +59,8 @@ def run(
     request = bench_run.Request(
         task=task,
         goal=config.value("goal", goal),
+        recipe=recipe,
+        settings=tuple(settings or ()),
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
         data=config.value("data", data),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
@@ -21,7 +22,7 @@ from ..provisioner.shape import Shape, choose
 from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks import catalogue
-from ..tasks.catalogue import Goal, TaskInfo
+from ..tasks.catalogue import Choice, Goal, TaskInfo
 from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
@@ -37,6 +38,9 @@ class Request:
 
     task: str
     goal: str | None
+    recipe: str | None
+    settings: tuple[str, ...]
+    """`key=value`, as typed."""
     ranks: int | None
     backend: str | None
     data: str
@@ -52,6 +56,7 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
     asked_ns = time.time_ns()
     info = catalogue.task(request.task)
     goal = info.goal(request.goal or info.default_goal)
+    choice = catalogue.choose_recipe(info, goal, request.recipe, _settings(request.settings))
     shape = choose(
         this_machine(),
         ranks=request.ranks,
@@ -61,7 +66,7 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
     )
     prepared = _prepare(request, info, goal)
     _debug_stage("data ready", asked_ns)
-    spec = _spec(request, info, goal, shape, prepared, asked_ns)
+    spec = _spec(request, info, goal, choice, shape, prepared, asked_ns)
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
     if dry_run:
@@ -93,7 +98,6 @@ def show_tasks(as_json: bool) -> None:
 def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
     with progress(f"data of {info.name}") as report:
         return catalogue.prepare_data(
-            info,
             goal,
             data=request.data,
             data_dir=request.data_dir,
@@ -103,14 +107,36 @@ def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
         )
 
 
-def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: Prepared, asked_ns: int) -> RunSpec:
+def _settings(texts: tuple[str, ...]) -> dict[str, str]:
+    """`key=value` pairs as typed.
+
+    Raises:
+        UsageError: one of them is no such pair.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, (key, sign, _) in zip(texts, pairs, strict=True) if not (key.strip() and sign)]:
+        raise UsageError(f"{wrong[0]!r} is not KEY=VALUE.", fix="For example: --set learning_rate=0.1")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _spec(
+    request: Request,
+    info: TaskInfo,
+    goal: Goal,
+    choice: Choice,
+    shape: Shape,
+    prepared: Prepared,
+    asked_ns: int,
+) -> RunSpec:
     # A run cut short, or on generated text, says nothing about how long the task takes.
-    comparable = goal.comparable and prepared.name == info.datasets[0] and request.max_steps is None
+    whole = prepared.name == goal.dataset and request.max_steps is None
+    comparable = goal.comparable and whole and choice.recipe == "reference"
     return RunSpec(
         run_id=_run_id(info.name, "local"),
         task=info.name,
         goal=goal.name,
-        recipe=goal.recipe,
+        recipe=choice.recipe,
+        changes=dict(choice.changes),
         division="closed" if comparable else "open",
         comparable=comparable,
         metric=goal.metric,
@@ -169,6 +195,8 @@ def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
         note(f"{goal.name}: {goal.about}; --goal smoke is for a first look")
     if not goal.comparable:
         note("smoke: not comparable with any other result")
+    if spec.changes:
+        note(f"open: {', '.join(f'{key}={value}' for key, value in spec.changes.items())}")
     note(f"logs: {folder.path}")
     note("ctrl-C lets the run go on; find it again with: mlb bench attach")
 
@@ -190,8 +218,6 @@ def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
 
 
 def _target(goal: Goal) -> str:
-    if not goal.targets:
-        return "not yet"
     value = next(iter(goal.targets.values()))
     return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
 

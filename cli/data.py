@@ -12,11 +12,12 @@ from .options import DataDir, Json, Offline
 
 app = typer.Typer(help="A task's data: is it here, make it ready.", no_args_is_help=True, rich_markup_mode=None)
 
+Goal = Annotated[str | None, typer.Option(help="Goal to prepare for: data set and vocabulary depend on it.")]
 Task = Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")]
 
 
 @app.command()
-def status(task: Task, data_dir: DataDir = None, as_json: Json = False) -> None:
+def status(task: Task, goal: Goal = None, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Where a task's data would be taken from, and whether it is sound."""
     from ..tasks import catalogue
     from .console import plain, show_json, show_table, show_text
@@ -24,7 +25,8 @@ def status(task: Task, data_dir: DataDir = None, as_json: Json = False) -> None:
 
     info = catalogue.task(task)
     folder = config.value("data_dir", data_dir)
-    found = catalogue.data_status(info, data_dir=folder, cache_dir=cache_dir())
+    chosen = info.goal(config.value("goal", goal) or info.default_goal)
+    found = catalogue.data_status(chosen, data_dir=folder, cache_dir=cache_dir())
     if as_json:
         show_json({"task": info.name, **plain(found)})
         return
@@ -38,8 +40,8 @@ def status(task: Task, data_dir: DataDir = None, as_json: Json = False) -> None:
 @app.command()
 def prepare(
     task: Task,
-    goal: Annotated[str | None, typer.Option(help="Goal to prepare for: the vocabulary depends on it.")] = None,
-    data: Annotated[str | None, typer.Option(help="real, or synthetic.")] = None,
+    goal: Goal = None,
+    data: Annotated[str | None, typer.Option(help="real, or the name of a data set that stands in for it.")] = None,
     data_dir: DataDir = None,
     source: Annotated[Path | None, typer.Option("--from", help="Folder with the raw files; no download then.")] = None,
     offline: Offline = False,
@@ -53,7 +55,6 @@ def prepare(
     info = catalogue.task(task)
     with progress(f"data of {info.name}") as report:
         prepared = catalogue.prepare_data(
-            info,
             info.goal(config.value("goal", goal) or info.default_goal),
             data=config.value("data", data),
             data_dir=source or config.value("data_dir", data_dir),

@@ -8,9 +8,9 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import DataCorrupt
 from .files import check, disk_errors
@@ -80,7 +80,7 @@ def _in_tar(archive: Path, members: Mapping[SourceFile, str]) -> Iterator[_Membe
 
 
 def _packed(archive: Path, members: Mapping[SourceFile, str]) -> Iterator[_Member]:
-    unpack: Callable[..., IO[bytes]] = bz2.open if archive.suffix == ".bz2" else gzip.open
+    unpack: Any = bz2.open if archive.suffix == ".bz2" else gzip.open
     for file, member in members.items():
         with unpack(archive, "rb") as packed:
             yield file, member, None, packed

@@ -169,6 +169,14 @@ def _fact(record: RankRecord, event: Event) -> bool:
     return isinstance(name, str)
 
 
+def _detail(record: RankRecord, event: Event) -> bool:
+    name, split = event.fields.get("name"), event.fields.get("split")
+    known = isinstance(name, str) and isinstance(split, str)
+    if known and len(record.details) < _FACTS_KEPT:
+        record.details[sanitise(f"{split} {name}", 120)] = _scalar(event.fields.get("value"))
+    return known
+
+
 def _scalar(value: object) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else sanitise(value)
 
@@ -187,5 +195,6 @@ _ADD: dict[str, Callable[[RankRecord, Event], bool]] = {
     keys.FAILURE: _failure,
     keys.BEST_POSSIBLE: _best_possible,
     keys.HYPERPARAMETER: _fact,
+    keys.EVAL_DETAIL: _detail,
     **dict.fromkeys(_FACTS, _fact),
 }

@@ -25,6 +25,8 @@ EPOCH_STOP: Final = "epoch_stop"
 EVAL_START: Final = "eval_start"
 EVAL_STOP: Final = "eval_stop"
 EVAL_ACCURACY: Final = "eval_accuracy"
+EVAL_DETAIL: Final = "eval_detail"
+"""What an evaluation found besides the quality that decides: `name`, `value`, `split`, `epoch_num`."""
 
 # MLPerf's hyperparameters: one line each, under `value`.
 SEED: Final = "seed"

@@ -52,6 +52,11 @@ class Metrics:
     failure: FailureCause | None
     warnings: tuple[str, ...]
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the last evaluations found besides the quality, as the first rank logged it."""
+        return self.records[0].details if self.records else {}
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for `metrics.json`; numbers that are not finite are the log's words for them."""
         spec = self.spec
@@ -60,6 +65,7 @@ class Metrics:
             "task",
             "goal",
             "recipe",
+            "changes",
             "division",
             "comparable",
             "metric",
@@ -95,6 +101,7 @@ class Metrics:
             "logs": _logs_json(self.records),
             "failure": self.failure and self.failure.to_json(),
             "hyperparameters": self.records[0].facts if self.records else {},
+            "evaluation_details": self.details,
             "warnings": list(self.warnings),
         }
         plain: dict[str, Any] = finite(facts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class RunSpec:
     task: str
     goal: str
     recipe: str
-    """`reference` keeps every hyperparameter as published; `smoke` is reduced and not comparable."""
+    """`reference` keeps every hyperparameter as published, `fast` is ours for the same model and target, `custom` the
+    reference with changes; `smoke` is reduced and not comparable."""
     division: str
     """`closed` where nothing was changed, `open` otherwise, `smoke` for the reduced goals."""
     comparable: bool
@@ -42,7 +43,7 @@ class RunSpec:
     """Training steps after which the run ends, goal or not; None for no such bound."""
     seed: int
     dataset: str
-    """`wikitext-2` or `synthetic`."""
+    """`wikitext-2`, `synthetic`, …"""
     data_path: str
     """Folder of the prepared data set, on each node."""
     data_origin: str
@@ -63,6 +64,8 @@ class RunSpec:
     schema_version: int = RUN_SCHEMA_VERSION
     beside: tuple[str, ...] = ()
     """Runs that were going on on the same machines when this one was launched."""
+    changes: dict[str, str] = field(default_factory=dict)
+    """Hyperparameter -> value, of those that differ from the recipe."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
 
@@ -244,6 +247,10 @@ def write_json(path: Path, value: Any) -> None:
         raise
 
 
+def _required(spec_field: Field[Any]) -> bool:
+    return spec_field.default is MISSING and spec_field.default_factory is MISSING
+
+
 def _spec_from(raw: dict[str, Any]) -> RunSpec:
     version = raw.get("schema_version")
     if version != RUN_SCHEMA_VERSION:
@@ -252,7 +259,7 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             fix="Read it with the version of mlb that its run.json names under `mlb_version`.",
         )
     known = {f.name for f in fields(RunSpec)}
-    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is MISSING)
+    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and _required(f))
     if missing or not set(raw) <= known:
         raise ResultsInvalid(
             "The run's run.json is incomplete or was edited.",

@@ -151,6 +151,8 @@ class TrainingLoop:
             epoch_num=epoch,
             split=split,
         )
+        for name, value in evaluation.details.items():
+            self._log.event(keys.EVAL_DETAIL, time_ns=stop, name=name, value=value, epoch_num=epoch, split=split)
         return evaluation
 
     def _adapt(self, epoch: int, evaluation: Evaluation) -> None:

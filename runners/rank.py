@@ -52,6 +52,7 @@ def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:
         Setup(
             goal=spec.goal,
             recipe=spec.recipe,
+            changes=spec.changes,
             data_path=Path(spec.data_path),
             seed=spec.seed,
             rank=group.rank,
