@@ -46,6 +46,7 @@ class Request:
     data: str
     data_dir: Path | None
     seed: int | None
+    max_epochs: int | None
     max_steps: int | None
     offline: bool
     oversubscribe: bool
@@ -142,7 +143,7 @@ def _spec(
         metric=goal.metric,
         target=goal.targets[prepared.name],
         target_is_upper_bound=goal.upper_bound,
-        max_epochs=goal.max_epochs,
+        max_epochs=request.max_epochs or goal.max_epochs,
         max_steps=request.max_steps,
         seed=info.default_seed if request.seed is None else request.seed,
         dataset=prepared.name,

@@ -20,6 +20,8 @@ class Recipe1a:
     `one-cycle`: linear up over `peak_at` of `cycle_epochs`, linear down to zero over the rest, step by step."""
     learning_rate: float = 0.02
     """For one rank; multiplied by the number of ranks. Never falls below the rate for one rank (plateau)."""
+    as_if_ranks: int | None = None
+    """Rate and warm-up of so many ranks, whatever their number; None: of as many as there are."""
     plateau_factor: float = 0.5
     plateau_patience: int = 1
     plateau_threshold: float = 0.01

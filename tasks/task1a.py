@@ -57,12 +57,12 @@ class Task1a:
         self._network = compiled(self.model) if recipe.compile else self.model
         mean, std = torch.tensor(_MEAN) * 255, torch.tensor(_STD) * 255
         self._mean, self._std = (v.view(3, 1, 1).to(setup.device) for v in (mean, std))
-        peak = recipe.learning_rate * setup.world_size
-        warmup = int(math.log2(setup.world_size)) if recipe.schedule == "plateau" else 0
+        ranks = recipe.as_if_ranks or setup.world_size
+        peak = recipe.learning_rate * ranks
         self._schedule = WarmupPlateau(
             base=recipe.learning_rate,
             peak=peak,
-            warmup_epochs=warmup,
+            warmup_epochs=int(math.log2(ranks)),
             factor=recipe.plateau_factor,
             patience=recipe.plateau_patience,
             threshold=recipe.plateau_threshold,
