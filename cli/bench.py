@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..errors import UsageError
 from . import config
 from .options import DataDir, Json, Offline
 
@@ -34,7 +35,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the ti
 
 @app.command("run", hidden=True)
 def run(
-    task: Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")],
+    task: Annotated[str | None, typer.Argument(help="Which task; `mlb bench list` shows them.")] = None,
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
@@ -47,6 +48,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="End after so many epochs, goal or not.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Save the state after every so many steps.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on from a run's last checkpoint.")] = None,
     offline: Offline = False,
     oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
@@ -57,6 +62,12 @@ def run(
     """Run TASK to its goal on this machine, and report where the time went."""
     from . import bench_run
 
+    if resume is not None:
+        from .bench_resume import bench_resumed
+
+        raise typer.Exit(bench_resumed(resume, task=task, detach=detach, dry_run=dry_run, as_json=as_json))
+    if task is None:
+        raise UsageError("Which task?", fix="`mlb bench list` shows them; or name a run to go on with: --resume RUN")
     request = bench_run.Request(
         task=task,
         goal=config.value("goal", goal),
@@ -69,6 +80,7 @@ def run(
         seed=config.value("seed", seed),
         max_epochs=epochs,
         max_steps=steps,
+        checkpoint_steps=checkpoint,
         offline=offline,
         oversubscribe=oversubscribe,
     )

@@ -48,6 +48,7 @@ class Request:
     seed: int | None
     max_epochs: int | None
     max_steps: int | None
+    checkpoint_steps: int | None
     offline: bool
     oversubscribe: bool
 
@@ -68,6 +69,11 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
     prepared = _prepare(request, info, goal)
     _debug_stage("data ready", asked_ns)
     spec = _spec(request, info, goal, choice, shape, prepared, asked_ns)
+    return run_spec(spec, goal, detach=detach, dry_run=dry_run, as_json=as_json)
+
+
+def run_spec(spec: RunSpec, goal: Goal, *, detach: bool, dry_run: bool, as_json: bool) -> int:
+    """Launch what a spec says, and follow it; returns the exit code."""
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
     if dry_run:
@@ -75,7 +81,7 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
         return 0
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
-    _debug_stage("launched", asked_ns)
+    _debug_stage("launched", spec.created_unix_ns)
     if detach:
         _say_detached(folder, as_json)
         return 0
@@ -133,7 +139,7 @@ def _spec(
     whole = prepared.name == goal.dataset and request.max_steps is None
     comparable = goal.comparable and whole and choice.recipe == "reference"
     return RunSpec(
-        run_id=_run_id(info.name, "local"),
+        run_id=new_run_id(info.name, "local"),
         task=info.name,
         goal=goal.name,
         recipe=choice.recipe,
@@ -145,6 +151,7 @@ def _spec(
         target_is_upper_bound=goal.upper_bound,
         max_epochs=request.max_epochs or goal.max_epochs,
         max_steps=request.max_steps,
+        checkpoint_steps=request.checkpoint_steps,
         seed=info.default_seed if request.seed is None else request.seed,
         dataset=prepared.name,
         data_path=str(prepared.path),
@@ -158,18 +165,18 @@ def _spec(
         beside=tuple(other.run_id for other in going_on(runs_dir())),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
-        git_revision=_git_revision(),
+        git_revision=git_revision(),
         launched_unix_ns=time.time_ns(),
     )
 
 
-def _run_id(task: str, fleet: str) -> str:
+def new_run_id(task: str, fleet: str) -> str:
     """Sorts by time, says what and where, and is unique without asking anybody."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
 
 
-def _git_revision() -> str:
+def git_revision() -> str:
     """The commit of the tree mlb runs from; empty where it is no checkout."""
     here = Path(__file__).resolve().parent.parent
 

@@ -13,7 +13,11 @@ from .rank import LoggedFailure, RankEvaluation, RankRecord
 from .text import sanitise
 
 # Stages that are not start-up, and the part of the split that each belongs to.
-_STAGE_PARTS = {keys.STAGE_EPOCH: "between_epochs", keys.STAGE_FINISH: "finish"}
+_STAGE_PARTS = {
+    keys.STAGE_EPOCH: "between_epochs",
+    keys.STAGE_CHECKPOINT: "between_epochs",
+    keys.STAGE_FINISH: "finish",
+}
 
 _FACTS = frozenset({keys.SEED, keys.PARAMETER_COUNT, *keys.MLPERF_HYPERPARAMETERS})
 _FACTS_KEPT = 200

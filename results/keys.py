@@ -14,7 +14,8 @@ LOG_STOP: Final = "log_stop"
 STAGE: Final = "stage"
 STAGE_EPOCH: Final = "epoch"
 STAGE_FINISH: Final = "finish"
-STAGES_AFTER_STARTUP: Final = (STAGE_EPOCH, STAGE_FINISH)
+STAGE_CHECKPOINT: Final = "checkpoint"
+STAGES_AFTER_STARTUP: Final = (STAGE_EPOCH, STAGE_FINISH, STAGE_CHECKPOINT)
 """All other stages are start-up."""
 
 # MLPerf's interval marks.

@@ -66,6 +66,12 @@ class RunSpec:
     """Runs that were going on on the same machines when this one was launched."""
     changes: dict[str, str] = field(default_factory=dict)
     """Hyperparameter -> value, of those that differ from the recipe."""
+    checkpoint_steps: int | None = None
+    """A checkpoint is taken after every so many steps; None: never."""
+    resumed_run: str = ""
+    """The run that this one goes on with; empty where it starts anew."""
+    resume_from: str = ""
+    """Folder of the checkpoint that it goes on from, on each node."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
 
@@ -151,9 +157,26 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def checkpoints(self) -> Path:
+        """Holds a folder a checkpoint, on each node."""
+        return self.path / "checkpoints"
+
+    @property
     def stop_request(self) -> Path:
         """Exists once somebody asked for the run to stop."""
         return self.path / "stop-requested"
+
+    def checkpoint(self, steps: int) -> Path:
+        """The folder of the checkpoint after so many steps."""
+        return self.checkpoints / f"step-{steps:08d}"
+
+    def whole_checkpoints(self, ranks: int) -> list[Path]:
+        """The checkpoints that every rank has written, the oldest first."""
+        return [
+            path
+            for path in sorted(self.checkpoints.glob("step-*"))
+            if all(rank_checkpoint(path, rank).is_file() for rank in range(ranks))
+        ]
 
     def rank_events(self, rank: int) -> Path:
         return self.events / f"rank-{rank:05d}.jsonl"
@@ -225,6 +248,11 @@ class RunFolder:
                 fix="Name a run shown by `mlb runs`, or the path of a folder with a run.json in it.",
             )
         return value
+
+
+def rank_checkpoint(checkpoint: Path, rank: int) -> Path:
+    """A rank's part of a checkpoint."""
+    return checkpoint / f"rank-{rank:05d}.pt"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -92,6 +92,8 @@ def warnings_of(
     """What is to be known before the numbers are used, in plain words, the gravest first."""
     if not spec.comparable:
         yield f"{standing_of(spec)} with other systems' results."
+    if spec.resumed_run:
+        yield f"resumed from {sanitise(spec.resumed_run)}: its times are those of the rest, not of the whole training."
     if spec.changes:
         yield f"changed from the recipe: {', '.join(sanitise(f'{k}={v}') for k, v in spec.changes.items())}."
     if spec.beside:

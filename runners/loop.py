@@ -15,6 +15,7 @@ from ..results import keys
 from ..results.run import RunSpec
 from ..results.writer import EventLog
 from ..tasks.base import Batch, Evaluation, Task
+from .checkpoint import Checkpoints, Position
 from .clock import Mark, clock_for
 from .loss import LossReader
 from .stopwatch import Step, Stopwatch
@@ -27,8 +28,21 @@ class TrainingLoop:
     """Trains until the goal is met, the epochs or steps are used up, or the loss stops being a number."""
 
     def __init__(
-        self, spec: RunSpec, task: Task, aggregation: Aggregation, log: EventLog, device: torch.device
+        self,
+        spec: RunSpec,
+        task: Task,
+        aggregation: Aggregation,
+        log: EventLog,
+        device: torch.device,
+        *,
+        checkpoints: Checkpoints | None = None,
+        start: Position | None = None,
     ) -> None:
+        """
+        Args:
+            checkpoints: saves the run's state from time to time; None: nothing does.
+            start: where a resumed run goes on; the task is in the state it had there.
+        """
         self._spec = spec
         self._task = task
         self._aggregation = aggregation
@@ -36,7 +50,9 @@ class TrainingLoop:
         self._clock = clock_for(device)
         self._watch = Stopwatch(self._clock)
         self._losses = LossReader(device)
-        self._steps = 0
+        self._checkpoints = checkpoints
+        self._start = start or Position()
+        self._steps = self._start.steps
 
     def run(self) -> str:
         """Train to the end; returns the reason of the end: `goal`, `epochs` or `steps`."""
@@ -47,6 +63,8 @@ class TrainingLoop:
             self._evaluate("test", epoch=0)
         with self.stage(keys.STAGE_FINISH):
             self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
+            if self._checkpoints is not None:
+                self._checkpoints.wait()
         return reason
 
     @contextmanager
@@ -57,7 +75,7 @@ class TrainingLoop:
         log_stage(self._log, name, start)
 
     def _train(self) -> str:
-        for epoch in range(1, self._spec.max_epochs + 1):
+        for epoch in range(self._start.epoch, self._spec.max_epochs + 1):
             with self.stage(keys.STAGE_EPOCH):
                 self._clock.settle()
                 self._log.event(keys.EPOCH_START, epoch_num=epoch)
@@ -73,13 +91,20 @@ class TrainingLoop:
         return "epochs"
 
     def _epoch(self, epoch: int) -> None:
-        batches = self._task.batches(epoch)
+        done = self._start.epoch_steps if epoch == self._start.epoch else 0
+        batches = self._task.batches(epoch, done)
         start: Mark | None = None
         while self._steps != self._spec.max_steps:
             start = self.step(epoch, batches, start)
             if start is None:
                 break
+            done += 1
             self._write_steps(self._watch.finished())
+            if self._checkpoints is not None and self._checkpoints.due(self._steps):
+                self._write_steps(self._watch.finished(wait=True))  # a loss that is no number is not saved
+                with self.stage(keys.STAGE_CHECKPOINT):
+                    self._checkpoints.take(self._task, Position(epoch, done, self._steps))
+                start = None
         self._write_steps(self._watch.finished(wait=True))
 
     def step(self, epoch: int, batches: Iterator[Batch], start: Mark | None = None) -> Mark | None:

@@ -11,15 +11,16 @@ import torch
 
 from ..aggregation.all_reduce import BlockingAllReduce
 from ..results import keys
-from ..results.run import RunSpec
+from ..results.run import RunFolder, RunSpec
 from ..results.writer import EventLog
 from ..tasks import catalogue
 from ..tasks.base import Setup, Task
+from .checkpoint import Checkpoints, resume
 from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
 
 
-def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
+def run_rank(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> None:
     """Do everything this rank has to do.
 
     Args:
@@ -36,10 +37,15 @@ def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
     torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
     aggregation = BlockingAllReduce(task.model, group.world_size)
+    checkpoints = Checkpoints(folder, group.rank, group.world_size, spec.checkpoint_steps)
+    position = None
+    if spec.resume_from:
+        position = resume(Path(spec.resume_from), task, group.rank, group.world_size)
     if group.rank == 0:
         _log_facts(log, spec, task)
     log_stage(log, "model", start)
-    TrainingLoop(spec, task, aggregation, log, group.device).run()
+    loop = TrainingLoop(spec, task, aggregation, log, group.device, checkpoints=checkpoints, start=position)
+    loop.run()
     # Only after success: with a peer gone, closing the group can block.
     group.leave()
 

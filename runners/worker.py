@@ -37,14 +37,14 @@ def main() -> NoReturn:
     spec = folder.read_spec()
     log = _open_log(folder, spec, rank)
     threading.Thread(target=_stop_when_asked, args=(log, folder), daemon=True).start()
-    _leave(_run(spec, log, born_ns))
+    _leave(_run(folder, spec, log, born_ns))
 
 
-def _run(spec: RunSpec, log: EventLog, born_ns: int) -> int:
+def _run(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> int:
     try:
         from .rank import run_rank  # torch comes in here, and its import is a stage on the clock
 
-        run_rank(spec, log, born_ns)
+        run_rank(folder, spec, log, born_ns)
         log.close()
     except BaseException as error:  # noqa: BLE001  # whatever it is, it must reach the log before the rank goes
         _report(error, log)
