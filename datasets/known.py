@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..errors import UsageError, did_you_mean
+from .known_parallel import MULTI30K, OWN_CORPUS, WMT_17
 from .sources import SPLITS, Archive, DataSet, Source, SourceFile
 
 SYNTHETIC = "synthetic"
 """Text that is generated on the spot: it has no files and no source."""
-
-SYNTHETIC_IMAGES = "synthetic-images"
-"""Likewise images."""
 
 _PYTORCH_EXAMPLES = (
     "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
@@ -124,7 +122,7 @@ EPSILON = DataSet(
 )
 
 DATASETS: Mapping[str, DataSet] = MappingProxyType(
-    {dataset.name: dataset for dataset in (WIKITEXT_2, CIFAR_10, A9A, EPSILON)}
+    {d.name: d for d in (WIKITEXT_2, CIFAR_10, A9A, EPSILON, WMT_17, MULTI30K, OWN_CORPUS)}
 )
 
 
@@ -134,7 +132,7 @@ def dataset_named(name: str) -> DataSet:
     Raises:
         UsageError: there is none; the message lists what there is.
     """
-    known = (*DATASETS, SYNTHETIC, SYNTHETIC_IMAGES)
+    known = (*DATASETS, SYNTHETIC)
     if name not in DATASETS:
         hint = did_you_mean(name, known)
         raise UsageError(f"There is no data set {name!r}.{hint}", fix=f"Data sets: {', '.join(known)}.")

@@ -121,17 +121,20 @@ class TrainingLoop:
         self._watch.lap("input")
         batch = self._task.to_device(batch)
         self._watch.lap("host_to_device")
-        objective, loss = self._task.forward(batch)
-        self._watch.lap("forward")
-        objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self._watch.lap("backward")
+        losses = []
+        for part in batch.parts or (batch,):
+            objective, loss = self._task.forward(part)
+            losses.append(loss)
+            self._watch.lap("forward")
+            objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self._watch.lap("backward")
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
         self._task.optimise()
         self._watch.lap("optimiser")
         step.samples, step.tokens = batch.samples, batch.tokens
         step.warmup = self._steps < WARMUP_STEPS
-        step.loss = self._losses.capture(loss)
+        step.loss = self._losses.capture(torch.stack(losses).sum() if batch.parts else losses[0])
         self._steps += 1
         return self._watch.end()
 

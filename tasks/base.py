@@ -43,6 +43,8 @@ class Batch:
     tensors: tuple[Tensor, ...]
     weight: float = 1.0
     """Ranks times this rank's share of the step: with it the average over ranks is the mean over all samples."""
+    parts: tuple[Batch, ...] = ()
+    """What is too large for one pass: batches whose weighted objectives and losses add up to the step's."""
 
 
 @dataclass(frozen=True)

@@ -148,4 +148,52 @@ _TASK_3A = TaskInfo(
     default_seed=43,
 )
 
-TASKS: Mapping[str, TaskInfo] = MappingProxyType({info.name: info for info in (_TASK_1A, _TASK_2A, _TASK_3A)})
+_BLEU = "validation BLEU (uncased, intl)"
+
+_TASK_4B = TaskInfo(
+    name="task4b",
+    title="Transformer (big, pre-norm) on WMT17 English-German",
+    module="mlb.tasks.task4b",
+    goals=_table(
+        Goal(
+            name="full",
+            recipes=_OPEN_TOO,
+            metric=_BLEU,
+            targets=MappingProxyType({"wmt17-en-de": 25.0, "own-corpus": 25.0}),
+            upper_bound=False,
+            max_epochs=10,
+            comparable=True,
+            memory_bytes_per_rank=16384 * _MIB,
+            about="the published model and target, for GPUs; a download of 1.8 GB",
+        ),
+        Goal(
+            name="light",
+            recipes=_OPEN_TOO,
+            metric=_BLEU,
+            targets=MappingProxyType({"wmt17-en-de": 20.0, "own-corpus": 20.0}),
+            upper_bound=False,
+            max_epochs=10,
+            comparable=True,
+            memory_bytes_per_rank=16384 * _MIB,
+            about="the published model, a nearer target",
+        ),
+        Goal(
+            name="smoke",
+            recipes=("smoke",),
+            metric=_BLEU,
+            targets=MappingProxyType({"multi30k": 8.0}),
+            upper_bound=False,
+            max_epochs=8,
+            comparable=False,
+            memory_bytes_per_rank=1024 * _MIB,
+            about="a small model on 20,000 captions of Multi30k, about a minute on two CPU cores; not comparable",
+            vocabulary=4_000,
+        ),
+    ),
+    default_goal="light",
+    default_seed=43,
+)
+
+_ALL = (_TASK_1A, _TASK_2A, _TASK_3A, _TASK_4B)
+
+TASKS: Mapping[str, TaskInfo] = MappingProxyType({info.name: info for info in _ALL})

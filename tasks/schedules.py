@@ -14,6 +14,11 @@ def one_cycle(step: int, total: int, peak_at: float) -> float:
     return done / peak_at if done < peak_at else max(0.0, (1.0 - done) / (1.0 - peak_at))
 
 
+def inverse_root(step: int, warmup: int) -> float:
+    """Factor of the peak rate at a step (from 1): linear up over `warmup` steps, then the root of warmup / step."""
+    return step / warmup if step < warmup else (warmup / step) ** 0.5
+
+
 class WarmupPlateau:
     """Linear warm-up by epochs, then a rate that is cut where the validation loss no longer falls.
 

@@ -72,7 +72,10 @@ def train(task: Any, folder: RunFolder, *, position: Position | None = None, ste
     finally:
         log.close()
     seen = [("step", e.fields["step"], e.fields["loss"]) for e in events(folder, "step")]
-    seen += [("quality", e.fields["split"], e.fields["epoch_num"], e.fields["value"]) for e in events(folder, "eval_accuracy")]
+    seen += [
+        ("quality", e.fields["split"], e.fields["epoch_num"], e.fields["value"])
+        for e in events(folder, "eval_accuracy")
+    ]
     return [*seen, *(("digest", e.fields["value"]) for e in events(folder, "parameter_digest"))]
 
 
