@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..errors import UsageError, did_you_mean
-from .known_parallel import MULTI30K, OWN_CORPUS, WMT_17
+from .known_parallel import MULTI30K, OWN_CORPUS, WMT_16, WMT_17
 from .sources import SPLITS, Archive, DataSet, Source, SourceFile
 
 SYNTHETIC = "synthetic"
@@ -122,7 +122,7 @@ EPSILON = DataSet(
 )
 
 DATASETS: Mapping[str, DataSet] = MappingProxyType(
-    {d.name: d for d in (WIKITEXT_2, CIFAR_10, A9A, EPSILON, WMT_17, MULTI30K, OWN_CORPUS)}
+    {d.name: d for d in (WIKITEXT_2, CIFAR_10, A9A, EPSILON, WMT_16, WMT_17, MULTI30K, OWN_CORPUS)}
 )
 
 

@@ -23,7 +23,7 @@ def _both(name: str, folder: str = "") -> MappingProxyType[str, str]:
     return MappingProxyType({f"{name}.{side}": f"{folder}{name}.{side}" for side in ("en", "de")})
 
 
-def _wmt(year: int, commentary: str, archive: Archive) -> DataSet:
+def _wmt(year: int, longest: int, commentary: str, archive: Archive) -> DataSet:
     names = ("europarl-v7.de-en", "commoncrawl.de-en", commentary)
     files = [SourceFile(f"{name}.{side}") for name in names for side in ("en", "de")]
     sources = []
@@ -64,13 +64,27 @@ def _wmt(year: int, commentary: str, archive: Archive) -> DataSet:
                 "train": " ".join(f"{name}.{{}}" for name in names),
                 "valid": "newstest2014-deen-{side}.{}.sgm",
                 "test": "newstest2013-src.{}.sgm",
+                "longest": longest,
             }
         ),
     )
 
 
+WMT_16 = _wmt(
+    16,
+    75,
+    "news-commentary-v11.de-en",
+    Archive(
+        "/wmt16/translation-task/training-parallel-nc-v11.tgz",
+        75_178_032,
+        _both("news-commentary-v11.de-en", "training-parallel-nc-v11/"),
+        "cfe8ab047e05043476e498ee765c98e939c7b7d6d294e856344c84476b619d6a",
+    ),
+)
+
 WMT_17 = _wmt(
     17,
+    80,
     "news-commentary-v12.de-en",
     Archive(
         "/wmt17/translation-task/training-parallel-nc-v12.tgz",

@@ -68,17 +68,20 @@ def load_pairs(path: Path, split: str, limit: int | None = None) -> Pairs:
     return Pairs(side("source"), side("target"))
 
 
-def bucketed(pairs: Pairs, tokens: int, group: int, seed: int, epoch: int) -> list[list[int]]:
+def bucketed(
+    pairs: Pairs, group: int, seed: int, epoch: int, *, tokens: int | None = None, sentences: int | None = None
+) -> list[list[int]]:
     """An epoch's batches, each pair in one of them: of like length, in random order, a multiple of `group` many.
 
-    A batch holds at most `tokens` pieces a side, padding and end included. Where the number of batches is no multiple
-    of `group`, the largest are halved until it is: nothing is left out, and nothing comes twice.
+    A batch holds at most `tokens` pieces a side, padding and end included, and at most `sentences` pairs. Where the
+    number of batches is no multiple of `group`, the largest are halved until it is: nothing is left out, and nothing
+    comes twice.
 
     Raises:
         UsageError: a sentence is longer than a batch, or there are fewer pairs than a step has batches.
     """
     lengths = torch.maximum(pairs.source.lengths, pairs.target.lengths) + 1
-    if int(lengths.max()) > tokens:
+    if tokens is not None and int(lengths.max()) > tokens:
         raise UsageError(
             f"A sentence of {int(lengths.max())} pieces does not fit into a batch of {tokens}.",
             fix="Use larger batches.",
@@ -95,7 +98,8 @@ def bucketed(pairs: Pairs, tokens: int, group: int, seed: int, epoch: int) -> li
     batches: list[list[int]] = []
     batch: list[int] = []
     for number, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        if length * (len(batch) + 1) > tokens:
+        too_long = tokens is not None and length * (len(batch) + 1) > tokens
+        if too_long or len(batch) == sentences:
             batches.append(batch)
             batch = []
         batch.append(number)

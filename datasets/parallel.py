@@ -25,8 +25,8 @@ PAD, UNKNOWN, BEGIN, END = range(4)
 """Ids of the pieces that stand for no text."""
 
 DEFAULT_VOCABULARY = 32_768
-LONGEST = 80
-"""Pairs with more pieces on a side are left out of the training text, as in MLPerf's reference."""
+_LONGEST = 80
+"""Pairs with more pieces on a side are left out of the training text, where the data set names no other limit."""
 
 _MIN_VOCABULARY = 256
 _BLOCK_PAIRS = 20_000
@@ -52,7 +52,7 @@ def inputs(order: Order) -> Mapping[str, object]:
     import sentencepiece
 
     size = order.vocabulary or DEFAULT_VOCABULARY
-    return {"vocabulary": size, "longest": LONGEST, "sentencepiece": sentencepiece.__version__, **order.of.options}
+    return {"vocabulary": size, "longest": _LONGEST, "sentencepiece": sentencepiece.__version__, **order.of.options}
 
 
 def make(order: Order, writing: Writing) -> None:
@@ -67,11 +67,11 @@ def make(order: Order, writing: Writing) -> None:
     writing.write("pieces.model", model.serialized_model_proto())
     writing.vocabulary_size = model.vocab_size()
     for split, files in corpora.items():
-        evaluated = split != "train"
         for side in ("source", "target"):
             writing.array(f"{split}_{side}", "<i4")
             writing.array(f"{split}_{side}_ends", "<i8")
-        writing.counts[split] = _encode(files, split, model, writing, keep_all=evaluated)
+        longest = None if split != "train" else int(order.of.options.get("longest", _LONGEST))
+        writing.counts[split] = _encode(files, split, model, writing, longest)
         if not writing.counts[split]:
             raise DataCorrupt(f"Nothing is left of the {split} split.", why=f"Left out: {dict(writing.skipped)}.")
 
@@ -115,9 +115,9 @@ def learn(files: list[tuple[Path, Path]], vocabulary: int) -> SentencePieceProce
 
 
 def _encode(
-    files: list[tuple[Path, Path]], split: str, model: SentencePieceProcessor, writing: Writing, *, keep_all: bool
+    files: list[tuple[Path, Path]], split: str, model: SentencePieceProcessor, writing: Writing, longest: int | None
 ) -> int:
-    """Write a split's ids; the number of pairs. `keep_all`: what is evaluated is never left out."""
+    """Write a split's ids; the number of pairs. No pair is too long or too short where `longest` is None."""
     import numpy as np
 
     kept, ends = 0, {"source": 0, "target": 0}
@@ -126,7 +126,9 @@ def _encode(
         pairs = [pair for pair in block if pair is not None]
         writing.skipped["pairs that are not UTF-8"] += len(block) - len(pairs)
         encoded = [model.encode([pair[i] for pair in pairs]) for i in (0, 1)]
-        chosen = [i for i, (a, b) in enumerate(zip(*encoded, strict=True)) if keep_all or _fits(a, b, writing)]
+        chosen = [
+            i for i, (a, b) in enumerate(zip(*encoded, strict=True)) if longest is None or _fits(a, b, longest, writing)
+        ]
         for side, ids in zip(ends, encoded, strict=True):
             sizes = np.array([len(ids[i]) for i in chosen], np.int64)
             flat = np.fromiter(itertools.chain.from_iterable(ids[i] for i in chosen), np.int32)
@@ -134,21 +136,21 @@ def _encode(
             writing.append(f"{split}_{side}_ends", ends[side] + sizes.cumsum())
             ends[side] += int(sizes.sum())
         kept += len(chosen)
-        if keep_all:
+        if longest is None:
             for i in (0, 1):
                 raw[i].extend(pair[i] for pair in pairs)
-    if keep_all:
+    if longest is None:
         for side, lines in zip(ends, raw, strict=True):
             writing.write(f"{split}.{side}.txt", "".join(f"{line}\n" for line in lines).encode())
     return kept
 
 
-def _fits(source: list[int], target: list[int], writing: Writing) -> bool:
+def _fits(source: list[int], target: list[int], longest: int, writing: Writing) -> bool:
     if not source or not target:
         writing.skipped["pairs with an empty side"] += 1
         return False
-    if max(len(source), len(target)) > LONGEST:
-        writing.skipped[f"pairs of more than {LONGEST} pieces"] += 1
+    if max(len(source), len(target)) > longest:
+        writing.skipped[f"pairs of more than {longest} pieces"] += 1
         return False
     return True
 

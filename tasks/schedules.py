@@ -19,6 +19,19 @@ def inverse_root(step: int, warmup: int) -> float:
     return step / warmup if step < warmup else (warmup / step) ** 0.5
 
 
+def warmup_and_halvings(
+    step: int, total: int, *, warmup: int, remain: float, interval: float, most: int, factor: float
+) -> float:
+    """Factor of the peak rate at a step (from 0) of `total`: up from a hundredth, exponentially, over `warmup` steps;
+    from `remain` x total on times `factor`, once more every `interval` x total, `most` times at most."""
+    if step < warmup:
+        return float(0.01 ** ((warmup - step) / warmup))
+    if step < remain * total:
+        return 1.0
+    # The tiny addend keeps a step that lies on a border there: the quotient may be a hair below a whole number.
+    return float(factor ** min(most, int((step - remain * total) / (interval * total) + 1e-9) + 1))
+
+
 class WarmupPlateau:
     """Linear warm-up by epochs, then a rate that is cut where the validation loss no longer falls.
 

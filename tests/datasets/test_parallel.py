@@ -93,7 +93,7 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("world", range(1, 25))
 def test_each_pair_once_an_epoch_for_any_number_of_ranks(made: Prepared, world: int) -> None:
     pairs = load_pairs(made.path, "train")
-    batches = bucketed(pairs, 200, world, seed=1, epoch=1)
+    batches = bucketed(pairs, world, 1, 1, tokens=200)
     assert len(batches) % world == 0
     assert sorted(i for batch in batches for i in batch) == list(range(600))
     assert all(batch for batch in batches)
@@ -103,16 +103,21 @@ def test_each_pair_once_an_epoch_for_any_number_of_ranks(made: Prepared, world: 
 
 def test_epochs_differ_and_repeat(made: Prepared) -> None:
     pairs = load_pairs(made.path, "train")
-    first, second = (bucketed(pairs, 200, 2, seed=1, epoch=epoch) for epoch in (1, 2))
+    first, second = (bucketed(pairs, 2, 1, epoch, tokens=200) for epoch in (1, 2))
     assert first != second
-    assert first == bucketed(pairs, 200, 2, seed=1, epoch=1)
+    assert first == bucketed(pairs, 2, 1, 1, tokens=200)
 
 
 def test_too_few_pairs_or_too_small_batches_are_refused(made: Prepared) -> None:
     with pytest.raises(UsageError, match="5 sentence pairs cannot be shared out to 6 batches"):
-        bucketed(load_pairs(made.path, "test"), 200, 6, seed=1, epoch=1)
+        bucketed(load_pairs(made.path, "test"), 6, 1, 1, tokens=200)
     with pytest.raises(UsageError, match="does not fit into a batch of 3"):
-        bucketed(load_pairs(made.path, "test"), 3, 1, seed=1, epoch=1)
+        bucketed(load_pairs(made.path, "test"), 1, 1, 1, tokens=3)
+
+
+def test_a_batch_may_be_bounded_by_pairs(made: Prepared) -> None:
+    batches = bucketed(load_pairs(made.path, "train"), 1, 1, 1, sentences=64)
+    assert sorted(map(len, batches)) == [24, *[64] * 9]
 
 
 def test_tensors_begin_end_and_are_padded(made: Prepared) -> None:

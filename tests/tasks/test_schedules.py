@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from mlb.tasks.schedules import WarmupPlateau, one_cycle
+from mlb.tasks.schedules import WarmupPlateau, one_cycle, warmup_and_halvings
 
 
 def trace(
@@ -69,3 +69,15 @@ def test_a_schedule_goes_on_where_it_was_saved() -> None:
 def test_one_cycle_rises_and_falls_in_straight_lines() -> None:
     factors = [one_cycle(step, 10, 0.5) for step in range(12)]
     assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0])
+
+
+def test_task_4a_drops_where_mlbenchs_does() -> None:
+    """Of 9,696 steps: up from a hundredth over 200; halved at 3,879, 4,364, 4,848 and 5,333 (40, 45, 50 and 55 %)."""
+    options = {"warmup": 200, "remain": 0.4, "interval": 0.05, "most": 4, "factor": 0.5}
+    factors = [warmup_and_halvings(step, 9_696, **options) for step in range(9_696)]
+    assert factors[0] == pytest.approx(0.01)
+    assert factors[100] == pytest.approx(0.1)
+    assert set(factors[200:3_879]) == {1.0}
+    drops = [step for step in range(201, 9_696) if factors[step] != factors[step - 1]]
+    assert drops == [3_879, 4_364, 4_848, 5_333]
+    assert factors[-1] == 1 / 16
