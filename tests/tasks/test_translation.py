@@ -128,9 +128,9 @@ def test_task_4a_sums_over_ranks_what_each_divides_by_its_pairs(pairs: Path) -> 
     alone = make_4a(pairs)
     step = next(alone.batches(1))
     assert len(step.parts) == 2
-    ours = sum(float(alone.forward(part)[0]) for part in step.parts)
+    ours = sum(alone.forward(part)[0].item() for part in step.parts)
     ranks = [make_4a(pairs, rank, 2) for rank in range(2)]
-    theirs = [float(task.forward(next(task.batches(1)))[0]) for task in ranks]
+    theirs = [task.forward(next(task.batches(1)))[0].item() for task in ranks]
     assert sum(theirs) / 2 == pytest.approx(2 * ours, rel=1e-5), "the average over ranks is what is stepped with"
 
 
