@@ -1,8 +1,8 @@
 """Task 1a's step against a plain eager loop of the same model and batch: python benchmarks/task1a_steps.py [ROUNDS].
 
-One process with one thread, batch 128, CIFAR-10 from MLB_DATA_DIR, its cache in MLB_HOME. A round is one step of each, in turn, each with its
-own data loading: the plain loop's is as in PyTorch's tutorials, image by image crops and flips left out (its images
-come ready, which favours it). Printed: medians, and the ratios with a bootstrap 95 % interval.
+One process with one thread, batch 128, CIFAR-10 from MLB_DATA_DIR, its cache in MLB_HOME. A round is one step of each,
+in turn, each with its own data loading: the plain loop takes its images unaugmented, which favours it. Printed:
+medians, and the ratios with a bootstrap 95 % interval.
 """
 
 import os
