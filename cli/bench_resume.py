@@ -10,10 +10,13 @@ from pathlib import Path
 from .. import __version__
 from ..errors import PreflightError, UsageError
 from ..provisioner import runs
+from ..provisioner.plan import plan_local
 from ..results.run import RunFolder, RunSpec
 from ..tasks import catalogue
 from . import bench_run
+from .bench_spec import new_run_id
 from .dirs import runs_dir
+from .revision import git_revision
 
 
 def bench_resumed(name: str, *, task: str | None, detach: bool, dry_run: bool, as_json: bool) -> int:
@@ -28,6 +31,12 @@ def bench_resumed(name: str, *, task: str | None, detach: bool, dry_run: bool, a
     old = folder.read_spec()
     if task is not None and task != old.task:
         raise UsageError(f"{old.run_id} is a run of {old.task}, not of {task}.", fix=f"Leave {task} out.")
+    if old.node_names:
+        raise UsageError(
+            f"{old.run_id} ran on the fleet {old.fleet}: only a run on this machine can be resumed so far.",
+            why="Its checkpoints lie on the fleet's nodes.",
+            fix=f"Start it anew: mlb bench {old.task} --goal {old.goal}",
+        )
     if not runs.state_of(folder).over:
         raise UsageError(f"{old.run_id} still goes on.", fix=f"mlb bench attach {old.run_id}")
     if not Path(old.data_path).is_dir():
@@ -37,7 +46,10 @@ def bench_resumed(name: str, *, task: str | None, detach: bool, dry_run: bool, a
         )
     goal = catalogue.task(old.task).goal(old.goal)
     spec = _going_on(old, _last_checkpoint(folder, old), asked_ns)
-    return bench_run.run_spec(spec, goal, detach=detach, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        bench_run.show_plan(plan_local(spec, RunFolder(runs_dir() / spec.run_id)), as_json)
+        return 0
+    return bench_run.finish(bench_run.launch_here(spec, goal), detach=detach, as_json=as_json)
 
 
 def _last_checkpoint(folder: RunFolder, spec: RunSpec) -> Path:
@@ -54,7 +66,7 @@ def _last_checkpoint(folder: RunFolder, spec: RunSpec) -> Path:
 def _going_on(old: RunSpec, checkpoint: Path, asked_ns: int) -> RunSpec:
     return replace(
         old,
-        run_id=bench_run.new_run_id(old.task, old.fleet),
+        run_id=new_run_id(old.task, old.fleet),
         # Its clock does not hold the time before the checkpoint.
         division="open",
         comparable=False,
@@ -65,5 +77,5 @@ def _going_on(old: RunSpec, checkpoint: Path, asked_ns: int) -> RunSpec:
         beside=tuple(other.run_id for other in runs.going_on(runs_dir())),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
-        git_revision=bench_run.git_revision(),
+        git_revision=git_revision(),
     )

@@ -2,91 +2,116 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
-import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
-from ..provisioner.runs import going_on
-from ..provisioner.shape import Shape, choose
+from ..provisioner.shape import choose
 from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks import catalogue
-from ..tasks.catalogue import Choice, Goal, TaskInfo
-from .console import note, progress, show_json, show_table, show_text
-from .dirs import cache_dir, runs_dir
+from ..tasks.catalogue import Goal
+from . import fleets
+from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
+from .console import note, show_json, show_table, show_text
+from .dirs import runs_dir
 from .edge import debugging
 from .follow import conclude, follow
 
-if TYPE_CHECKING:
-    from ..tasks.catalogue import Prepared
-
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked for; None is "choose for me"."""
+class Started:
+    """A run that was launched."""
 
-    task: str
-    goal: str | None
-    recipe: str | None
-    settings: tuple[str, ...]
-    """`key=value`, as typed."""
-    ranks: int | None
-    backend: str | None
-    data: str
-    data_dir: Path | None
-    seed: int | None
-    max_epochs: int | None
-    max_steps: int | None
-    checkpoint_steps: int | None
-    offline: bool
-    oversubscribe: bool
+    spec: RunSpec
+    folder: RunFolder
+    goal: Goal
+    interrupted: bool = False
+    """Whether ctrl-C came while it was launched: it goes on, and is let go of."""
 
 
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
-    asked_ns = time.time_ns()
-    info = catalogue.task(request.task)
-    goal = info.goal(request.goal or info.default_goal)
-    choice = catalogue.choose_recipe(info, goal, request.recipe, _settings(request.settings))
-    shape = choose(
-        this_machine(),
-        ranks=request.ranks,
-        backend=request.backend,
-        memory_bytes_per_rank=goal.memory_bytes_per_rank,
-        oversubscribe=request.oversubscribe,
-    )
-    prepared = _prepare(request, info, goal)
-    _debug_stage("data ready", asked_ns)
-    spec = _spec(request, info, goal, choice, shape, prepared, asked_ns)
-    return run_spec(spec, goal, detach=detach, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        show_plan(planned(request), as_json)
+        return 0
+    return finish(start(request), detach=detach, as_json=as_json)
 
 
-def run_spec(spec: RunSpec, goal: Goal, *, detach: bool, dry_run: bool, as_json: bool) -> int:
-    """Launch what a spec says, and follow it; returns the exit code."""
+def finish(started: Started, *, detach: bool, as_json: bool) -> int:
+    """Let go of a run that was launched, or follow it to its end; returns the exit code."""
+    if started.interrupted:
+        return conclude(started.folder, None, as_json)
+    if detach:
+        _say_detached(started.folder, as_json)
+        return 0
+    announce(started)
+    return conclude(started.folder, follow(started.folder), as_json)
+
+
+def start(request: Request) -> Started:
+    """Launch a run, on the fleet that is meant or on this machine.
+
+    Raises:
+        MlbError: it cannot be launched; nothing goes on.
+    """
+    fleet = fleets.chosen(request.fleet)
+    if fleet is None:
+        return _start_here(request)
+    from .bench_fleet import start_on
+
+    return start_on(fleet, request)
+
+
+def planned(request: Request) -> LaunchPlan:
+    """The plan of a request, as far as it is known without asking a node."""
+    fleet = fleets.chosen(request.fleet)
+    if fleet is None:
+        spec, _ = _ask_here(request)
+        return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
+    from .bench_fleet import planned_on
+
+    return planned_on(fleet, request)
+
+
+def _start_here(request: Request) -> Started:
+    spec, ask = _ask_here(request)
+    return launch_here(spec, ask.goal)
+
+
+def launch_here(spec: RunSpec, goal: Goal) -> Started:
+    """Launch what a spec says on this machine."""
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
-    if dry_run:
-        _show_plan(plan, as_json)
-        return 0
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
-    _debug_stage("launched", spec.created_unix_ns)
-    if detach:
-        _say_detached(folder, as_json)
-        return 0
-    _announce(spec, folder, goal)
-    return conclude(folder, follow(folder), as_json)
+    debug_stage("launched", spec.created_unix_ns)
+    return Started(spec, folder, goal)
+
+
+def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
+    ask = Ask.of(request)
+    if request.nodes not in (None, 1):
+        raise UsageError(
+            f"This machine is one node, not {request.nodes}.",
+            fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
+        )
+    shape = choose(
+        this_machine(),
+        ranks=request.ranks if request.gpus is None else request.gpus,
+        backend="nccl" if request.gpus else request.backend,
+        memory_bytes_per_rank=ask.goal.memory_bytes_per_rank,
+        oversubscribe=request.oversubscribe,
+    )
+    prepared = prepare(ask)
+    debug_stage("data ready", ask.asked_ns)
+    return make_spec(
+        ask, shape, prepared, Where(new_run_id(ask.info.name, fleets.THIS_MACHINE), fleets.THIS_MACHINE)
+    ), ask
 
 
 def show_tasks(as_json: bool) -> None:
@@ -102,101 +127,14 @@ def show_tasks(as_json: bool) -> None:
     show_table("", ("task", "what", "goal", "target", "about"), rows)
 
 
-def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
-    with progress(f"data of {info.name}") as report:
-        return catalogue.prepare_data(
-            goal,
-            data=request.data,
-            data_dir=request.data_dir,
-            cache_dir=cache_dir(),
-            offline=request.offline,
-            progress=report,
-        )
-
-
-def _settings(texts: tuple[str, ...]) -> dict[str, str]:
-    """`key=value` pairs as typed.
-
-    Raises:
-        UsageError: one of them is no such pair.
-    """
-    pairs = [text.partition("=") for text in texts]
-    if wrong := [text for text, (key, sign, _) in zip(texts, pairs, strict=True) if not (key.strip() and sign)]:
-        raise UsageError(f"{wrong[0]!r} is not KEY=VALUE.", fix="For example: --set learning_rate=0.1")
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _spec(
-    request: Request,
-    info: TaskInfo,
-    goal: Goal,
-    choice: Choice,
-    shape: Shape,
-    prepared: Prepared,
-    asked_ns: int,
-) -> RunSpec:
-    # A run cut short, or on generated text, says nothing about how long the task takes.
-    whole = prepared.name == goal.dataset and request.max_steps is None
-    comparable = goal.comparable and whole and choice.recipe == "reference"
-    return RunSpec(
-        run_id=new_run_id(info.name, "local"),
-        task=info.name,
-        goal=goal.name,
-        recipe=choice.recipe,
-        changes=dict(choice.changes),
-        division="closed" if comparable else "open",
-        comparable=comparable,
-        metric=goal.metric,
-        target=goal.targets[prepared.name],
-        target_is_upper_bound=goal.upper_bound,
-        max_epochs=request.max_epochs or goal.max_epochs,
-        max_steps=request.max_steps,
-        checkpoint_steps=request.checkpoint_steps,
-        seed=info.default_seed if request.seed is None else request.seed,
-        dataset=prepared.name,
-        data_path=str(prepared.path),
-        data_origin=prepared.origin,
-        best_possible=prepared.best_possible,
-        ranks=shape.ranks,
-        backend=shape.backend,
-        threads_per_rank=shape.threads_per_rank,
-        fleet="local",
-        created_unix_ns=asked_ns,
-        beside=tuple(other.run_id for other in going_on(runs_dir())),
-        argv=("mlb", *sys.argv[1:]),
-        mlb_version=__version__,
-        git_revision=git_revision(),
-        launched_unix_ns=time.time_ns(),
+def announce(started: Started) -> None:
+    """Say on stderr what was launched, and what a reader has to know of it."""
+    spec, folder, goal = started.spec, started.folder, started.goal
+    nodes = f" on {spec.nodes} nodes of {spec.fleet}" if spec.node_names else ""
+    note(
+        f"run {spec.run_id}: {spec.ranks} ranks{nodes} over {spec.backend} ({spec.aggregation}), "
+        f"{spec.dataset} from {spec.data_origin}"
     )
-
-
-def new_run_id(task: str, fleet: str) -> str:
-    """Sorts by time, says what and where, and is unique without asking anybody."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
-
-
-def git_revision() -> str:
-    """The commit of the tree mlb runs from; empty where it is no checkout."""
-    here = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-        return run.stdout.strip()
-
-    try:
-        # A checkout of something else that mlb happens to be installed under says nothing about mlb.
-        if Path(git("rev-parse", "--show-toplevel")) != here:
-            return ""
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
-    note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, {spec.dataset} from {spec.data_origin}")
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":
@@ -216,7 +154,7 @@ def _say_detached(folder: RunFolder, as_json: bool) -> None:
         show_text(folder.run_id)
 
 
-def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
+def show_plan(plan: LaunchPlan, as_json: bool) -> None:
     if as_json:
         show_json({"plan": asdict(plan)})
         return
@@ -230,6 +168,6 @@ def _target(goal: Goal) -> str:
     return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
 
 
-def _debug_stage(name: str, since_ns: int) -> None:
+def debug_stage(name: str, since_ns: int) -> None:
     if debugging():
         note(f"[{(time.time_ns() - since_ns) / 1e9:6.3f} s] {name}")

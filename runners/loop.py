@@ -15,9 +15,11 @@ from ..results import keys
 from ..results.run import RunSpec
 from ..results.writer import EventLog
 from ..tasks.base import Batch, Evaluation, Task
+from .alignment import ClockExchange
 from .checkpoint import Checkpoints, Position
 from .clock import Mark, clock_for
 from .loss import LossReader
+from .overhead import Overhead
 from .stopwatch import Step, Stopwatch
 
 WARMUP_STEPS = 3
@@ -34,12 +36,15 @@ class TrainingLoop:
         aggregation: Aggregation,
         log: EventLog,
         device: torch.device,
+        clocks: ClockExchange | None = None,
         *,
         checkpoints: Checkpoints | None = None,
         start: Position | None = None,
     ) -> None:
-        """
+        """Get ready to train.
+
         Args:
+            clocks: where ranks compare clocks; None where this rank is alone.
             checkpoints: saves the run's state from time to time; None: nothing does.
             start: where a resumed run goes on; the task is in the state it had there.
         """
@@ -49,19 +54,26 @@ class TrainingLoop:
         self._log = log
         self._clock = clock_for(device)
         self._watch = Stopwatch(self._clock)
+        aggregation.observer = self._watch
+        self._forward = aggregation.wrap(task.forward)
+        self._clocks = clocks
+        self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
         self._losses = LossReader(device)
         self._checkpoints = checkpoints
         self._start = start or Position()
         self._steps = self._start.steps
+        self._tokens = 0
 
     def run(self) -> str:
         """Train to the end; returns the reason of the end: `goal`, `epochs` or `steps`."""
+        self._compare_clocks()
         self._log.event(keys.RUN_START)
         reason = self._train()
         self._log.event(keys.RUN_STOP, status="success" if reason == "goal" else "aborted", reason=reason)
         if self._spec.max_steps is None:
             self._evaluate("test", epoch=0)
         with self.stage(keys.STAGE_FINISH):
+            self._compare_clocks()
             self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
             if self._checkpoints is not None:
                 self._checkpoints.wait()
@@ -78,6 +90,8 @@ class TrainingLoop:
         for epoch in range(self._start.epoch, self._spec.max_epochs + 1):
             with self.stage(keys.STAGE_EPOCH):
                 self._clock.settle()
+                if epoch > 1:
+                    self._compare_clocks()
                 self._log.event(keys.EPOCH_START, epoch_num=epoch)
             self._epoch(epoch)
             self._log.event(keys.EPOCH_STOP, epoch_num=epoch)
@@ -95,17 +109,25 @@ class TrainingLoop:
         batches = self._task.batches(epoch, done)
         start: Mark | None = None
         while self._steps != self._spec.max_steps:
-            start = self.step(epoch, batches, start)
+            if self._overhead:
+                start = self._step_of_pair(self._overhead, epoch, batches)
+            else:
+                start = self.step(epoch, batches, start)
             if start is None:
                 break
             done += 1
             self._write_steps(self._watch.finished())
             if self._checkpoints is not None and self._checkpoints.due(self._steps):
-                self._write_steps(self._watch.finished(wait=True))  # a loss that is no number is not saved
-                with self.stage(keys.STAGE_CHECKPOINT):
-                    self._checkpoints.take(self._task, Position(epoch, done, self._steps))
+                self._save(self._checkpoints, Position(epoch, done, self._steps))
                 start = None
         self._write_steps(self._watch.finished(wait=True))
+        if self._overhead:
+            self._overhead.write()
+
+    def _save(self, checkpoints: Checkpoints, position: Position) -> None:
+        self._write_steps(self._watch.finished(wait=True))  # a loss that is no number is not saved
+        with self.stage(keys.STAGE_CHECKPOINT):
+            checkpoints.take(self._task, position)
 
     def step(self, epoch: int, batches: Iterator[Batch], start: Mark | None = None) -> Mark | None:
         """One training step, timed from the mark `start` (None: from now).
@@ -123,20 +145,36 @@ class TrainingLoop:
         self._watch.lap("host_to_device")
         losses = []
         for part in batch.parts or (batch,):
-            objective, loss = self._task.forward(part)
+            objective, loss = self._forward(part)
             losses.append(loss)
             self._watch.lap("forward")
             objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-            self._watch.lap("backward")
+            self._watch.lap(self._aggregation.backward_ends_in)
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
         self._task.optimise()
         self._watch.lap("optimiser")
         step.samples, step.tokens = batch.samples, batch.tokens
+        self._tokens = batch.tokens
         step.warmup = self._steps < WARMUP_STEPS
         step.loss = self._losses.capture(torch.stack(losses).sum() if batch.parts else losses[0])
         self._steps += 1
         return self._watch.end()
+
+    def _step_of_pair(self, overhead: Overhead, epoch: int, batches: Iterator[Batch]) -> Mark | None:
+        """As `step`, but one of each pair unmeasured, and both timed together with their logging."""
+        measuring, number, start = self._watch, self._steps, self._clock.mark()
+        if overhead.is_bare(number):
+            self._watch = self._aggregation.observer = overhead.bare
+        end = self.step(epoch, batches, start)
+        if end is not None:
+            self._write_steps(measuring.finished())
+            end = self._clock.mark()
+            if number >= WARMUP_STEPS + 1:
+                overhead.took(number, self._tokens, start, end)
+        self._watch = self._aggregation.observer = measuring
+        overhead.write_bare_steps(overhead.bare.finished())
+        return end
 
     def _write_steps(self, steps: list[Step]) -> None:
         for step in steps:
@@ -182,6 +220,17 @@ class TrainingLoop:
         for name, value in evaluation.details.items():
             self._log.event(keys.EVAL_DETAIL, time_ns=stop, name=name, value=value, epoch_num=epoch, split=split)
         return evaluation
+
+    def _compare_clocks(self) -> None:
+        """Log how far this rank's clock is from rank 0's; all ranks come here together."""
+        if self._clocks is None:
+            return
+        offset = self._clocks.measure()
+        if offset is None:
+            self._log.event(keys.CLOCK_SYNC, trouble=self._clocks.trouble)
+            return
+        fields = {"offset_ns": offset.offset_ns, "error_ns": offset.error_ns, "rounds": offset.rounds}
+        self._log.event(keys.CLOCK_SYNC, time_ns=offset.time_ns, **fields)
 
     def _adapt(self, epoch: int, evaluation: Evaluation) -> None:
         optimiser = self._task.end_epoch(evaluation.quality)

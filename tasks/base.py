@@ -30,6 +30,8 @@ class Setup:
     """Adds a small tensor up over all ranks, in place; for evaluations, never inside a training step."""
     changes: Mapping[str, str] = field(default_factory=dict)
     """What the user set differently from the recipe: hyperparameter -> value, as typed."""
+    batch_per_rank: int | None = None
+    """Samples of each rank in a step; None for the recipe's own."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Choice:
     recipe: str
     changes: Mapping[str, str]
     """Hyperparameter -> the value set by the user, in normal form; only what differs from the recipe."""
+    scales_by_batch: bool
+    """Whether the global batch is so much a rank: the recipe has a `batch_per_rank`."""
 
 
 def names(task: str) -> tuple[str, ...]:
@@ -63,13 +65,17 @@ def choose(task: str, recipe: str, settings: Mapping[str, str]) -> Choice:
         )
     published = _published(task, recipe)
     changed = {key: _value(task, published, key, text) for key, text in settings.items()}
-    return Choice(recipe, {key: str(value) for key, value in changed.items() if value != getattr(published, key)})
+    differing = {key: str(value) for key, value in changed.items() if value != getattr(published, key)}
+    return Choice(recipe, differing, hasattr(published, "batch_per_rank"))
 
 
-def build(task: str, recipe: str, changes: Mapping[str, str]) -> Any:
-    """The recipe with its changes, as the task's own dataclass."""
+def build(task: str, recipe: str, changes: Mapping[str, str], batch_per_rank: int | None = None) -> Any:
+    """The recipe with its changes, as the task's own dataclass; a batch of each rank replaces the recipe's."""
     published = _published(task, recipe)
-    return replace(published, **{key: _value(task, published, key, text) for key, text in changes.items()})
+    values = {key: _value(task, published, key, text) for key, text in changes.items()}
+    if batch_per_rank is not None:
+        values["batch_per_rank"] = batch_per_rank
+    return replace(published, **values)
 
 
 def _published(task: str, recipe: str) -> Any:

@@ -46,7 +46,7 @@ class Task1a:
 
     def __init__(self, setup: Setup, recipe: Recipe1a | None = None) -> None:
         self.setup = setup
-        self.recipe = recipe or recipes.build("task1a", setup.recipe, setup.changes)
+        self.recipe = recipe or recipes.build("task1a", setup.recipe, setup.changes, setup.batch_per_rank)
         recipe = self.recipe
         self._splits = labelled_splits(setup.data_path, recipe.train_images, recipe.eval_images)
         self._augment = CropAndFlip(recipe.crop_padding, recipe.flip)

@@ -39,7 +39,7 @@ class Task2a:
 
     def __init__(self, setup: Setup, recipe: Recipe2a | None = None) -> None:
         self.setup = setup
-        self.recipe = recipe or recipes.build("task2a", setup.recipe, setup.changes)
+        self.recipe = recipe or recipes.build("task2a", setup.recipe, setup.changes, setup.batch_per_rank)
         recipe = self.recipe
         self._splits = labelled_splits(setup.data_path, None, None)
         self.model = LogisticRegression(LogisticConfig(self._splits["train"].samples.shape[1])).to(setup.device)

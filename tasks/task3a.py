@@ -48,7 +48,7 @@ class Task3a:
 
     def __init__(self, setup: Setup, recipe: Recipe3a | None = None) -> None:
         self.setup = setup
-        self.recipe = recipe or recipes.build("task3a", setup.recipe, setup.changes)
+        self.recipe = recipe or recipes.build("task3a", setup.recipe, setup.changes, setup.batch_per_rank)
         self.model = AWDLSTM(_model_config(self.recipe, _words(setup.data_path))).to(setup.device)
         self._train_TB = self._training_columns()
         self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}
