@@ -22,7 +22,7 @@ from .fleets import THIS_MACHINE, chosen
 from .follow import follow, settle
 
 if TYPE_CHECKING:
-    from .bench_run import Request
+    from .bench_spec import Request
 
 MODES = ("weak", "strong")
 

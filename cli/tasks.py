@@ -21,7 +21,5 @@ def show_tasks(as_json: bool) -> None:
 
 
 def _target(goal: Goal) -> str:
-    if not goal.targets:
-        return "not yet"
     value = next(iter(goal.targets.values()))
     return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
