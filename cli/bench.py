@@ -35,15 +35,24 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the ti
 
 @app.command("run", hidden=True)
 def run(
-    task: Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")],
+    task: Annotated[str | None, typer.Argument(help="Which task; `mlb bench list` shows them.")] = None,
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes on each node; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="reference, fast or custom (the reference, changed).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a hyperparameter; the run is open.")
+    ] = None,
     aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
-    data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
+    data: Annotated[str | None, typer.Option(help="real, or the name of a data set that stands in for it.")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="End after so many epochs, goal or not.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Save the state after every so many steps.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on from a run's last checkpoint.")] = None,
     fleet: FleetName = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
@@ -67,17 +76,28 @@ def run(
 ) -> None:
     """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     from . import bench_run
+    from .bench_spec import Request
 
-    request = bench_run.Request(
+    if resume is not None:
+        from .bench_resume import bench_resumed
+
+        raise typer.Exit(bench_resumed(resume, task=task, detach=detach, dry_run=dry_run, as_json=as_json))
+    if task is None:
+        raise UsageError("Which task?", fix="`mlb bench list` shows them; or name a run to go on with: --resume RUN")
+    request = Request(
         task=task,
         goal=config.value("goal", goal),
+        recipe=recipe,
+        settings=tuple(settings or ()),
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
         aggregation=config.value("aggregation", aggregation),
         data=config.value("data", data),
         data_dir=config.value("data_dir", data_dir),
         seed=config.value("seed", seed),
+        max_epochs=epochs,
         max_steps=steps,
+        checkpoint_steps=checkpoint,
         offline=offline,
         oversubscribe=oversubscribe,
         measure_overhead=measure_overhead,
@@ -103,9 +123,9 @@ def run(
 @app.command("list")
 def list_tasks(as_json: Json = False) -> None:
     """The tasks and their goals."""
-    from . import bench_run
+    from . import tasks
 
-    bench_run.show_tasks(as_json)
+    tasks.show_tasks(as_json)
 
 
 @app.command()

@@ -25,7 +25,8 @@ from ..provisioner.ssh import SshTransport
 from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
 from ..tasks.catalogue import Goal
-from .bench_run import Ask, Request, Started, Where, debug_stage, make_spec, new_run_id, prepare
+from .bench_run import Started, debug_stage
+from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
 from .console import note, progress
 from .dirs import cache_dir, runs_dir
 from .fleets import doors_to, let_go, watcher

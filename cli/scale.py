@@ -41,18 +41,23 @@ def scale(
 
     The same command again goes on where the last one ended.
     """
-    from . import bench_run, scale_run
+    from . import scale_run
+    from .bench_spec import Request
 
-    request = bench_run.Request(
+    request = Request(
         task=task,
         goal=config.value("goal", goal),
+        recipe=None,
+        settings=(),
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
         aggregation=config.value("aggregation", aggregation),
         data=config.value("data", data),
         data_dir=config.value("data_dir", data_dir),
         seed=config.value("seed", seed),
+        max_epochs=None,
         max_steps=steps,
+        checkpoint_steps=None,
         offline=offline,
         oversubscribe=oversubscribe,
         fleet=config.value("fleet", fleet),
