@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from common import interval, machine
-from mlb.aggregation.all_reduce import BlockingAllReduce
+from mlb.aggregation.patterns import create
 from mlb.datasets.prepare import prepare
 from mlb.results.run import RunSpec
 from mlb.results.writer import EventLog
@@ -67,7 +67,7 @@ def main() -> None:
         setup = Setup("smoke", "smoke", data.path, 1, 0, 1, torch.device("cpu"), lambda total: total)
         task = Task3a(setup)
         log = EventLog(Path(folder) / "log", rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
-        aggregation = BlockingAllReduce(task.model, 1)
+        aggregation = create("allreduce", task.model, 1)
         measured, bare = (TrainingLoop(SPEC, task, aggregation, log, torch.device("cpu")) for _ in range(2))
         bare._watch = NoStopwatch()  # type: ignore[assignment]
         chance, ratios, steps = random.Random(1), [], []

@@ -38,7 +38,10 @@ def run(
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
-    aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
+    aggregation: Annotated[
+        str | None,
+        typer.Option(help="Communication pattern: NAME[:OPTION=VALUE[:...]]; `mlb bench patterns` shows them."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
@@ -80,6 +83,14 @@ def list_tasks(as_json: Json = False) -> None:
     from . import bench_run
 
     bench_run.show_tasks(as_json)
+
+
+@app.command("patterns")
+def list_patterns(as_json: Json = False) -> None:
+    """The communication patterns and their options, for --aggregation."""
+    from . import bench_run
+
+    bench_run.show_patterns(as_json)
 
 
 @app.command()

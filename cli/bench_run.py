@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..aggregation import catalogue as patterns
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
@@ -61,9 +62,10 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
         memory_bytes_per_rank=goal.memory_bytes_per_rank,
         oversubscribe=request.oversubscribe,
     )
+    pattern = patterns.parse(request.aggregation, shape.ranks)
     prepared = _prepare(request, info, goal)
     _debug_stage("data ready", asked_ns)
-    spec = _spec(request, info, goal, shape, prepared, asked_ns)
+    spec = _spec(request, info, goal, shape, pattern, prepared, asked_ns)
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
     if dry_run:
@@ -92,6 +94,18 @@ def show_tasks(as_json: bool) -> None:
     show_table("", ("task", "what", "goal", "target", "about"), rows)
 
 
+def show_patterns(as_json: bool) -> None:
+    """Print the communication patterns and their options."""
+    if as_json:
+        show_json({"patterns": [patterns.to_json(info) for info in patterns.PATTERNS.values()]})
+        return
+    rows = []
+    for info in patterns.PATTERNS.values():
+        for place, (option, valid) in enumerate(patterns.describe_options(info)):
+            rows.append((info.name, info.about, option, valid) if place == 0 else ("", "", option, valid))
+    show_table("", ("aggregation", "what", "option", "valid"), rows)
+
+
 def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
     with progress(f"data of {info.name}") as report:
         return catalogue.prepare_data(
@@ -105,9 +119,19 @@ def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
         )
 
 
-def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: Prepared, asked_ns: int) -> RunSpec:
+def _spec(
+    request: Request,
+    info: TaskInfo,
+    goal: Goal,
+    shape: Shape,
+    pattern: patterns.Choice,
+    prepared: Prepared,
+    asked_ns: int,
+) -> RunSpec:
     # A run cut short, or on generated text, says nothing about how long the task takes.
-    comparable = goal.comparable and prepared.name == info.datasets[0] and request.max_steps is None
+    whole = prepared.name == info.datasets[0] and request.max_steps is None
+    # A pattern that approximates is another algorithm, and its result another task's.
+    comparable = goal.comparable and whole and pattern.info.exact
     return RunSpec(
         run_id=_run_id(info.name, "local"),
         task=info.name,
@@ -135,7 +159,7 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         mlb_version=__version__,
         git_revision=_git_revision(),
         launched_unix_ns=time.time_ns(),
-        aggregation=request.aggregation,
+        aggregation=str(pattern),
         measure_overhead=request.measure_overhead,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..aggregation.patterns import PATTERNS
+from ..aggregation import patterns
 from ..results import keys
 from ..results.run import RunSpec
 from ..results.writer import EventLog
@@ -37,11 +37,12 @@ def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     group.broadcast_from_first(task.model)
     # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
     torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
-    aggregation = PATTERNS[spec.aggregation](task.model, group.world_size)
+    aggregation = patterns.create(spec.aggregation, task.model, group.world_size)
     if group.rank == 0:
         _log_facts(log, spec, task)
     log_stage(log, "model", start)
     TrainingLoop(spec, task, aggregation, log, group.device, clocks).run()
+    aggregation.close()
     clocks.close()
     # Only after success: with a peer gone, closing the group can block.
     group.leave()
