@@ -71,7 +71,7 @@ def _servers_trouble(options: Options, ranks: int) -> str | None:
     return f"{servers} servers on {ranks} ranks: a server is one of the ranks" if servers > ranks else None
 
 
-_BUCKET = Option("bucket_mb", 25.0, "size of a bucket of gradients, MiB", low=0, above_low=True)
+_BUCKET = Option("bucket_mb", 0.0, "size of a bucket of gradients, MiB; 0: torch's 25, the first 1", low=0)
 _UNUSED = Option("find_unused", False, "allow parameters without a part in the loss")
 _MEMORY = Option("error_feedback", True, "remember what a message leaves out")
 _RATIO = Option("ratio", 0.01, "share of the gradient's entries that is sent", low=0, high=1, above_low=True)

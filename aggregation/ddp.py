@@ -23,13 +23,11 @@ class OverlappedDDP(Aggregation):
     Buffers are not broadcast at every step: no other pattern here does so, and it would be a collective more.
 
     Args:
-        bucket_mb: size of a bucket of gradients in MiB.
+        bucket_mb: size of a bucket of gradients in MiB; 0 for torch's default: 25, the first one 1.
         find_unused: look in each step for parameters without a part in the loss; without it they are an error.
     """
 
-    def __init__(
-        self, model: nn.Module, exchange: Exchange, bucket_mb: float = 25.0, find_unused: bool = False
-    ) -> None:
+    def __init__(self, model: nn.Module, exchange: Exchange, bucket_mb: float = 0.0, find_unused: bool = False) -> None:
         super().__init__(model, exchange)
         # Alone there is nothing to reduce, and DDP would still copy every gradient through its buckets.
         self.backward_ends_in = "communication" if self.world_size > 1 else "backward"
@@ -47,7 +45,7 @@ class OverlappedDDP(Aggregation):
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
                 init_sync=False,
-                bucket_cap_mb=self._bucket_mb,
+                bucket_cap_mb=self._bucket_mb or None,
                 find_unused_parameters=self._find_unused,
             )
         ddp.register_comm_hook(None, self._hook)
@@ -99,7 +97,7 @@ class HalfPrecisionDDP(OverlappedDDP):
         self,
         model: nn.Module,
         exchange: Exchange,
-        bucket_mb: float = 25.0,
+        bucket_mb: float = 0.0,
         find_unused: bool = False,
         error_feedback: bool = True,
     ) -> None:
@@ -141,7 +139,7 @@ class PowerSGD(OverlappedDDP):
         rank: int = 2,
         start: int = 10,
         min_rate: float = 2.0,
-        bucket_mb: float = 25.0,
+        bucket_mb: float = 0.0,
         find_unused: bool = False,
     ) -> None:
         super().__init__(model, exchange, bucket_mb, find_unused)

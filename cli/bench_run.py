@@ -26,7 +26,6 @@ from ..tasks.catalogue import Goal, TaskInfo
 from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
-from .follow import conclude, follow
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
@@ -78,6 +77,9 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
         _say_detached(folder, as_json)
         return 0
     _announce(spec, folder, goal)
+    # Not before the launch: what reads logs is slower to load than all that starts a run.
+    from .follow import conclude, follow
+
     return conclude(folder, follow(folder), as_json)
 
 
@@ -190,7 +192,8 @@ def _git_revision() -> str:
 
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
-    note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, {spec.dataset} from {spec.data_origin}")
+    how = f"{spec.ranks} ranks over {spec.backend} ({spec.aggregation})"
+    note(f"run {spec.run_id}: {how}, {spec.dataset} from {spec.data_origin}")
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":

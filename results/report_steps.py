@@ -14,6 +14,8 @@ from .text import count
 RANKS_SHOWN = 4
 """Up to this many ranks have a column each; more are shown by their least and their most."""
 
+_NODES_SHOWN = 8
+
 _LABELS = {
     "host_to_device": "host to device",
     "exposed_transfer": "transfer, exposed",
@@ -35,9 +37,30 @@ def step_rows(metrics: Metrics) -> Iterator[tuple[str, str]]:
         yield "  overlap", _overlap(found)
         yield "  told apart by", _method(found)
         yield "Waited for", _waited_for(found)
+    yield from resource_rows(metrics)
     if cost := metrics.measuring_cost:
         middle, low, high = (f"{100 * (value - 1):+.2f}" for value in (cost.ratio, cost.low, cost.high))
         yield "Measuring costs", f"{middle} % of a step (95 % {low} to {high}, {count(cost.pairs, 'pair')} of steps)"
+
+
+def resource_rows(metrics: Metrics) -> Iterator[tuple[str, str]]:
+    """What the hardware did, a line a node."""
+    for node in metrics.resources[:_NODES_SHOWN]:
+        words = [f"CPU {node.cpu_percent:.0f} %", f"memory up to {node.memory_peak_bytes / 2**30:.1f} GiB"]
+        words.append(f"sent {node.sent_bytes_per_s / 1e6:,.1f} MB/s")
+        if node.loopback_bytes_per_s > 1e4:
+            words.append(f"{node.loopback_bytes_per_s / 1e6:,.1f} MB/s within the node")
+        if node.gpu_utilisation_percent is not None:
+            words.append(f"{count(node.gpus, 'GPU')} {node.gpu_utilisation_percent:.0f} % in use")
+        if node.throttled_percent:
+            words.append(f"clocks held back in {node.throttled_percent:.0f} % of samples")
+        if node.energy_j is not None:
+            words.append(f"{node.energy_j / 1e3:,.1f} kJ by the GPUs' counters")
+        elif node.power_w is not None:
+            words.append(f"{node.power_w:,.0f} W by nvidia-smi, not to be summed up")
+        yield f"Node {node.node}", ", ".join(words)
+    if (hidden := len(metrics.resources) - _NODES_SHOWN) > 0:
+        yield "  more", f"{count(hidden, 'node')} in metrics.json"
 
 
 def step_table(found: Communication) -> Table:

@@ -171,6 +171,9 @@ class RunFolder:
     def node_status(self, node: int) -> Path:
         return self.path / f"node-{node:05d}.json"
 
+    def node_resources(self, node: int) -> Path:
+        return self.path / f"resources-{node:05d}.jsonl"
+
     def node_environment(self, node: int) -> Path:
         return self.path / f"environment-{node:05d}.json"
 

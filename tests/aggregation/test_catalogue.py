@@ -13,7 +13,7 @@ def test_defaults_are_filled_in_and_not_written() -> None:
     assert dict(choice.options) == {"ratio": 0.5, "error_feedback": True}
     assert str(choice) == "topk:ratio=0.5"
     assert str(parse(str(choice))) == str(choice)
-    assert str(parse("ddp:find_unused=1:bucket_mb=25")) == "ddp:find_unused=yes"
+    assert str(parse("ddp:find_unused=1:bucket_mb=0")) == "ddp:find_unused=yes"
     assert str(parse(DEFAULT)) == DEFAULT == "allreduce"
 
 

@@ -1,4 +1,4 @@
-"""Transfer, wait, hidden and exposed of generated steps, against a count of single nanoseconds; and that they add up."""
+"""Transfer, wait, hidden and exposed of generated steps, against a count of single nanoseconds; all adds up."""
 
 import tempfile
 from pathlib import Path
