@@ -124,7 +124,7 @@ class BFloat16DDP(HalfPrecisionDDP):
 
 class PowerSGD(OverlappedDDP):
     """DDP with torch's PowerSGD hook: each gradient matrix as the product of two of low rank, with error feedback
-    (Vogels et al. 2019, "PowerSGD: practical low-rank gradient compression").
+    (Vogels et al. 2019, "PowerSGD: practical low-rank gradient compression"). Buckets are sent one after another.
 
     Args:
         rank: of the approximation.
@@ -144,6 +144,7 @@ class PowerSGD(OverlappedDDP):
     ) -> None:
         super().__init__(model, exchange, bucket_mb, find_unused)
         self._rank, self._min_rate = rank, min_rate
+        self._bucket_before: Reduced | None = None
         self.state = powerSGD_hook.PowerSGDState(
             process_group=None, matrix_approximation_rank=rank, start_powerSGD_iter=start, min_compression_rate=min_rate
         )
@@ -152,10 +153,15 @@ class PowerSGD(OverlappedDDP):
         if self.state.iter < self.state.start_powerSGD_iter:
             payload = bucket.buffer().nbytes
         else:
+            if self._bucket_before is not None:
+                # The callbacks of two buckets hand over their all-reduces in an order of their own on every rank, and
+                # gloo pairs them by order: it aborts the process ("Received data size doesn't match").
+                self._bucket_before.wait()
             entries = sum(self.entries(g) for g in bucket.gradients())
             payload = entries * bucket.buffer().element_size()
         # Its first all-reduce is handed over inside the hook, the others follow in callbacks: one entry in the log.
-        return self._told(powerSGD_hook.powerSGD_hook, self.state, bucket, payload)
+        self._bucket_before = self._told(powerSGD_hook.powerSGD_hook, self.state, bucket, payload)
+        return self._bucket_before
 
     def entries(self, gradient: Tensor) -> int:
         """Numbers sent for a gradient: those of both factors, or all of it where that saves too little."""

@@ -45,6 +45,8 @@ class FullyShardedDDP(Aggregation):
         self.model.set_custom_reduce_scatter(_ToldReduceScatter(self.exchange))
         self._sharded = dict(zip(before, self.model.parameters(), strict=True))
         self._hooks = AroundSteps(self._point_to_shards)
+        # Tasks look at weights outside of forward; between steps they are therefore whole.
+        self.finish()
 
     def _point_to_shards(self, optimiser: Optimizer) -> None:
         if isinstance(optimiser, ASGD):

@@ -52,12 +52,17 @@ def run(
         bool,
         typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),
     ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="task0a: a few sizes only, in seconds.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be started, and stop.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run TASK to its goal on this machine, and report where the time went."""
+    if task == "task0a":
+        raise typer.Exit(_raw(goal, ranks, backend, oversubscribe, quick, detach, as_json))
+    if quick:
+        raise typer.BadParameter("it is task0a's alone", param_hint="--quick")
     from . import bench_run
 
     request = bench_run.Request(
@@ -75,6 +80,26 @@ def run(
         measure_overhead=measure_overhead,
     )
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
+
+
+def _raw(
+    goal: str | None,
+    ranks: int | None,
+    backend: str | None,
+    oversubscribe: bool,
+    quick: bool,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    from . import bench_raw
+
+    request = bench_raw.RawRequest(
+        goal="quick" if quick else goal,
+        ranks=config.value("ranks", ranks),
+        backend=config.value("backend", backend),
+        oversubscribe=oversubscribe,
+    )
+    return bench_raw.bench(request, detach=detach, as_json=as_json)
 
 
 @app.command("list")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +23,7 @@ from ..tasks.catalogue import Goal, TaskInfo
 from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
+from .source import git_revision, run_id
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
@@ -135,7 +133,7 @@ def _spec(
     # A pattern that approximates is another algorithm, and its result another task's.
     comparable = goal.comparable and whole and pattern.info.exact
     return RunSpec(
-        run_id=_run_id(info.name, "local"),
+        run_id=run_id(info.name, "local"),
         task=info.name,
         goal=goal.name,
         recipe=goal.recipe,
@@ -159,36 +157,11 @@ def _spec(
         beside=tuple(other.run_id for other in going_on(runs_dir())),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
-        git_revision=_git_revision(),
+        git_revision=git_revision(),
         launched_unix_ns=time.time_ns(),
         aggregation=str(pattern),
         measure_overhead=request.measure_overhead,
     )
-
-
-def _run_id(task: str, fleet: str) -> str:
-    """Sorts by time, says what and where, and is unique without asking anybody."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
-
-
-def _git_revision() -> str:
-    """The commit of the tree mlb runs from; empty where it is no checkout."""
-    here = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
-        return run.stdout.strip()
-
-    try:
-        # A checkout of something else that mlb happens to be installed under says nothing about mlb.
-        if Path(git("rev-parse", "--show-toplevel")) != here:
-            return ""
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:

@@ -49,7 +49,7 @@ def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
     metrics = compute(folder)
     write_json(folder.metrics, metrics.to_json())
     if state.state in ("failed", "lost"):
-        raise _failure(folder, state)
+        raise failure_of(folder, state)
     if state.state == "stopped":
         raise Interrupted(
             f"The run {folder.run_id} was stopped before its end.", fix=f"What it logged: mlb report {folder.run_id}"
@@ -84,7 +84,8 @@ def _exit_code(metrics: Metrics) -> int:
     return 0 if metrics.status == GOAL_REACHED or asked_for_steps else 8
 
 
-def _failure(folder: RunFolder, state: RunState) -> RunFailed:
+def failure_of(folder: RunFolder, state: RunState) -> RunFailed:
+    """Why a run failed: the rank that died first, and what it said last."""
     cause = next((node.cause for node in state.nodes if node.cause), None)
     fix = f"All output: mlb bench logs {folder.run_id}. What was measured: mlb report {folder.run_id}"
     if cause is None:

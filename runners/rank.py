@@ -15,6 +15,7 @@ from ..results.run import RunSpec
 from ..results.writer import EventLog
 from ..tasks import catalogue
 from ..tasks.base import Setup, Task
+from . import raw
 from .alignment import ClockExchange
 from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
@@ -32,6 +33,16 @@ def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     group = ProcessGroup.join(spec.backend)
     clocks = ClockExchange(group)
     log_stage(log, "process_group", start)
+    if spec.task == raw.TASK:
+        raw.measure(spec, group, log)
+    else:
+        _train(spec, group, clocks, log)
+    clocks.close()
+    # Only after success: with a peer gone, closing the group can block.
+    group.leave()
+
+
+def _train(spec: RunSpec, group: ProcessGroup, clocks: ClockExchange, log: EventLog) -> None:
     start = time.monotonic_ns()
     task = _create_task(spec, group)
     group.broadcast_from_first(task.model)
@@ -43,9 +54,6 @@ def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     log_stage(log, "model", start)
     TrainingLoop(spec, task, aggregation, log, group.device, clocks).run()
     aggregation.close()
-    clocks.close()
-    # Only after success: with a peer gone, closing the group can block.
-    group.leave()
 
 
 def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:

@@ -28,6 +28,7 @@ DILOCO = "diloco:period=2:outer_lr=0.5:outer_momentum=0.9"
 LOCAL = "localsgd:period=3:start=1"
 HIERARCHY = "hierarchical:ranks_per_node={}"
 POWERSGD = "powersgd:rank={}:start=2:min_rate=1:find_unused=yes"
+SMALL_BUCKETS = POWERSGD.format(1) + ":bucket_mb=0.0001"
 
 
 def ring(ranks: int, payload: float) -> float:
@@ -68,7 +69,7 @@ def plain(*patterns: str) -> set[Case]:
 CASES: dict[int, set[Case]] = {
     1: {(name, "sgd", NO_CLIP) for name in PATTERNS},
     2: {(pattern, "adam", NO_CLIP) for pattern in [*EXACT, HIERARCHY.format(1)]}
-    | plain(*SIXTEEN_BITS, DILOCO, *(POWERSGD.format(rank) for rank in (1, 3))),
+    | plain(*SIXTEEN_BITS, DILOCO, SMALL_BUCKETS, *(POWERSGD.format(rank) for rank in (1, 3))),
     3: {(pattern, "sgd", 0.25) for pattern in EXACT} | {("zero1", "adam", NO_CLIP)} | plain(*AVERAGED, LOCAL),
     4: {(HIERARCHY.format(inside), "adam", NO_CLIP) for inside in (2, 4)},
     5: set(),
@@ -147,6 +148,12 @@ def test_powersgd_sends_its_factors_and_what_is_too_small_to_compress(train: Tra
     # (17, 3), (17,), (7,), (1,), (2, 1, 3), (2, 30): matrices as (rows, the rest), if (n + m) r < n m.
     entries = (17 + 3) + 17 + 7 + 1 + (2 + 3) + (2 + 30)
     assert first.handed_over == [BYTES] * 2 + [8 * entries] * (STEPS - 2)
+
+
+def test_powersgd_takes_many_buckets(train: Train) -> None:
+    first = train(2, SMALL_BUCKETS)[0]
+    assert len(first.told) > 3 * STEPS
+    assert first.handed_over[-1] == train(2, POWERSGD.format(1))[0].handed_over[-1]
 
 
 def test_powersgd_of_full_rank_is_the_mean(train: Train) -> None:
