@@ -65,7 +65,7 @@ def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
 
 
 out, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
-dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+dist.init_process_group("gloo", timeout=timedelta(seconds=200))
 for number, case in enumerate(cases):
     try:
         result = train(*case)
