@@ -28,6 +28,8 @@ class PatternInfo:
     options: tuple[Option, ...] = ()
     fixed: Options = field(default_factory=dict)
     """What makes the class this pattern rather than another one of its."""
+    resumable: bool = False
+    """Whether a checkpoint of the task is all that a run needs to go on: the pattern remembers nothing."""
     unfit: Callable[[Options, int], str | None] = lambda _options, _ranks: None
     """What is wrong with options that are valid one by one, on so many ranks; None if nothing is."""
 
@@ -82,21 +84,30 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
     {
         info.name: info
         for info in (
-            PatternInfo("allreduce", "one blocking all-reduce of everything", "all_reduce", "BlockingAllReduce", True),
-            PatternInfo("layerwise", "a blocking all-reduce for each tensor", "all_reduce", "LayerwiseAllReduce", True),
             PatternInfo(
-                "ddp", "torch's DDP: buckets under the backward pass", "ddp", "OverlappedDDP", True, (_BUCKET, _UNUSED)
+                "allreduce", "one blocking all-reduce of everything", "all_reduce", "BlockingAllReduce", True,
+                resumable=True,
+            ),
+            PatternInfo(
+                "layerwise", "a blocking all-reduce for each tensor", "all_reduce", "LayerwiseAllReduce", True,
+                resumable=True,
+            ),
+            PatternInfo(
+                "ddp", "torch's DDP: buckets under the backward pass", "ddp", "OverlappedDDP", True, (_BUCKET, _UNUSED),
+                resumable=True,
             ),
             PatternInfo("zero1", "all-reduce, sharded optimiser state", "zero", "ShardedOptimiser", True),
             PatternInfo("fsdp", "torch's FSDP2: everything in shards", "fsdp", "FullyShardedDDP", True),
             PatternInfo(
                 "hierarchical", "all-reduce inside nodes, then between", "hierarchical", "HierarchicalAllReduce", True,
                 (Option("ranks_per_node", 0, "ranks that share fast links; 0: as launched", low=0),),
+                resumable=True,
                 unfit=_nodes_trouble,
             ),
             PatternInfo(
                 "ps", "synchronous parameter server", "parameter_server", "ParameterServer", True,
                 (Option("servers", 1, "ranks that serve a part each", low=1),),
+                resumable=True,
                 unfit=_servers_trouble,
             ),
             PatternInfo(

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from .. import __version__
-from ..errors import UsageError
+from ..errors import RunFailed, UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import plan_local
@@ -17,10 +17,12 @@ from ..provisioner.transport import LocalTransport
 from ..results.raw import points_of, report_of, to_json
 from ..results.run import RunFolder, RunSpec, write_json
 from ..results.table import markdown_of, text_of
+from .bench_spec import new_run_id
 from .console import note, result_width, show_json, show_text
 from .dirs import runs_dir
-from .follow import failure_of, follow
-from .source import git_revision, run_id
+from .edge import INTERRUPTED
+from .follow import follow, settle
+from .revision import git_revision
 
 TASK = "task0a"
 GOALS = ("full", "quick")
@@ -55,9 +57,10 @@ def bench(request: RawRequest, *, detach: bool, as_json: bool) -> int:
     state = follow(folder)
     if state is None:
         note(f"detached: the run goes on. mlb bench stop {folder.run_id}; mlb report {folder.run_id}")
-        return 11
+        return INTERRUPTED
     if state.state != "succeeded":
-        raise failure_of(folder, state)
+        settle(folder, state)
+        raise RunFailed(f"The run {folder.run_id} ended as {state.state}.", fix=f"mlb bench logs {folder.run_id}")
     return show(folder, as_json=as_json, markdown=False)
 
 
@@ -95,7 +98,7 @@ def _spec(request: RawRequest) -> RunSpec:
         raise UsageError("One rank has nobody to communicate with.", fix="Give --ranks a number from 2.")
     now = time.time_ns()
     return RunSpec(
-        run_id=run_id(TASK, "local"),
+        run_id=new_run_id(TASK, "local"),
         task=TASK,
         goal=goal,
         recipe="raw",

@@ -2,177 +2,133 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from .. import __version__
-from ..aggregation import catalogue as patterns
+from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
-from ..provisioner.runs import going_on
-from ..provisioner.shape import Shape, choose
+from ..provisioner.shape import choose
 from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
-from ..tasks import catalogue
-from ..tasks.catalogue import Goal, TaskInfo
-from .console import note, progress, show_json, show_table, show_text
-from .dirs import cache_dir, runs_dir
+from ..tasks.catalogue import Goal
+from . import fleets
+from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
+from .console import note, show_json, show_text
+from .dirs import runs_dir
 from .edge import debugging
-from .source import git_revision, run_id
-
-if TYPE_CHECKING:
-    from ..tasks.catalogue import Prepared
+from .follow import conclude, follow
+from .plan_view import show_plan
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked for; None is "choose for me"."""
+class Started:
+    """A run that was launched."""
 
-    task: str
-    goal: str | None
-    ranks: int | None
-    backend: str | None
-    aggregation: str
-    data: str
-    data_dir: Path | None
-    seed: int | None
-    max_steps: int | None
-    offline: bool
-    oversubscribe: bool
-    measure_overhead: bool
+    spec: RunSpec
+    folder: RunFolder
+    goal: Goal
+    interrupted: bool = False
+    """Whether ctrl-C came while it was launched: it goes on, and is let go of."""
 
 
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
-    asked_ns = time.time_ns()
-    info = catalogue.task(request.task)
-    goal = info.goal(request.goal or info.default_goal)
-    shape = choose(
-        this_machine(),
-        ranks=request.ranks,
-        backend=request.backend,
-        memory_bytes_per_rank=goal.memory_bytes_per_rank,
-        oversubscribe=request.oversubscribe,
-    )
-    pattern = patterns.parse(request.aggregation, shape.ranks)
-    prepared = _prepare(request, info, goal)
-    _debug_stage("data ready", asked_ns)
-    spec = _spec(request, info, goal, shape, pattern, prepared, asked_ns)
+    if dry_run:
+        show_plan(planned(request), as_json)
+        return 0
+    return finish(start(request), detach=detach, as_json=as_json)
+
+
+def finish(started: Started, *, detach: bool, as_json: bool) -> int:
+    """Let go of a run that was launched, or follow it to its end; returns the exit code."""
+    if started.interrupted:
+        return conclude(started.folder, None, as_json)
+    if detach:
+        _say_detached(started.folder, as_json)
+        return 0
+    announce(started)
+    return conclude(started.folder, follow(started.folder), as_json)
+
+
+def start(request: Request) -> Started:
+    """Launch a run, on the fleet that is meant or on this machine.
+
+    Raises:
+        MlbError: it cannot be launched; nothing goes on.
+    """
+    fleet = fleets.chosen(request.fleet)
+    if fleet is None:
+        return _start_here(request)
+    from .bench_fleet import start_on
+
+    return start_on(fleet, request)
+
+
+def planned(request: Request) -> LaunchPlan:
+    """The plan of a request, as far as it is known without asking a node."""
+    fleet = fleets.chosen(request.fleet)
+    if fleet is None:
+        spec, _ = _ask_here(request)
+        return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
+    from .bench_fleet import planned_on
+
+    return planned_on(fleet, request)
+
+
+def _start_here(request: Request) -> Started:
+    spec, ask = _ask_here(request)
+    return launch_here(spec, ask.goal)
+
+
+def launch_here(spec: RunSpec, goal: Goal) -> Started:
+    """Launch what a spec says on this machine."""
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
-    if dry_run:
-        _show_plan(plan, as_json)
-        return 0
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
-    _debug_stage("launched", asked_ns)
-    if detach:
-        _say_detached(folder, as_json)
-        return 0
-    _announce(spec, folder, goal)
-    # Not before the launch: what reads logs is slower to load than all that starts a run.
-    from .follow import conclude, follow
-
-    return conclude(folder, follow(folder), as_json)
+    debug_stage("launched", spec.created_unix_ns)
+    return Started(spec, folder, goal)
 
 
-def show_tasks(as_json: bool) -> None:
-    """Print the catalogue."""
-    if as_json:
-        show_json({"tasks": [catalogue.to_json(info) for info in catalogue.TASKS.values()]})
-        return
-    rows = [
-        (info.name if first else "", info.title if first else "", goal.name, _target(goal), goal.about)
-        for info in catalogue.TASKS.values()
-        for first, goal in ((i == 0, g) for i, g in enumerate(info.goals.values()))
-    ]
-    show_table("", ("task", "what", "goal", "target", "about"), rows)
-
-
-def show_patterns(as_json: bool) -> None:
-    """Print the communication patterns and their options."""
-    if as_json:
-        show_json({"patterns": [patterns.to_json(info) for info in patterns.PATTERNS.values()]})
-        return
-    rows = []
-    for info in patterns.PATTERNS.values():
-        for place, (option, valid) in enumerate(patterns.describe_options(info)):
-            rows.append((info.name, info.about, option, valid) if place == 0 else ("", "", option, valid))
-    show_table("", ("aggregation", "what", "option", "valid"), rows)
-
-
-def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
-    with progress(f"data of {info.name}") as report:
-        return catalogue.prepare_data(
-            info,
-            goal,
-            data=request.data,
-            data_dir=request.data_dir,
-            cache_dir=cache_dir(),
-            offline=request.offline,
-            progress=report,
+def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
+    ask = Ask.of(request)
+    if request.nodes not in (None, 1):
+        raise UsageError(
+            f"This machine is one node, not {request.nodes}.",
+            fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
         )
-
-
-def _spec(
-    request: Request,
-    info: TaskInfo,
-    goal: Goal,
-    shape: Shape,
-    pattern: patterns.Choice,
-    prepared: Prepared,
-    asked_ns: int,
-) -> RunSpec:
-    # A run cut short, or on generated text, says nothing about how long the task takes.
-    whole = prepared.name == info.datasets[0] and request.max_steps is None
-    # A pattern that approximates is another algorithm, and its result another task's.
-    comparable = goal.comparable and whole and pattern.info.exact
-    return RunSpec(
-        run_id=run_id(info.name, "local"),
-        task=info.name,
-        goal=goal.name,
-        recipe=goal.recipe,
-        division="closed" if comparable else "open",
-        comparable=comparable,
-        metric=goal.metric,
-        target=goal.targets[prepared.name],
-        target_is_upper_bound=goal.upper_bound,
-        max_epochs=goal.max_epochs,
-        max_steps=request.max_steps,
-        seed=info.default_seed if request.seed is None else request.seed,
-        dataset=prepared.name,
-        data_path=str(prepared.path),
-        data_origin=prepared.origin,
-        best_possible=prepared.best_perplexity,
-        ranks=shape.ranks,
-        backend=shape.backend,
-        threads_per_rank=shape.threads_per_rank,
-        fleet="local",
-        created_unix_ns=asked_ns,
-        beside=tuple(other.run_id for other in going_on(runs_dir())),
-        argv=("mlb", *sys.argv[1:]),
-        mlb_version=__version__,
-        git_revision=git_revision(),
-        launched_unix_ns=time.time_ns(),
-        aggregation=str(pattern),
-        measure_overhead=request.measure_overhead,
+    shape = choose(
+        this_machine(),
+        ranks=request.ranks if request.gpus is None else request.gpus,
+        backend="nccl" if request.gpus else request.backend,
+        memory_bytes_per_rank=ask.goal.memory_bytes_per_rank,
+        oversubscribe=request.oversubscribe,
     )
+    prepared = prepare(ask, shape)
+    debug_stage("data ready", ask.asked_ns)
+    return make_spec(
+        ask, shape, prepared, Where(new_run_id(ask.info.name, fleets.THIS_MACHINE), fleets.THIS_MACHINE)
+    ), ask
 
 
-def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
-    how = f"{spec.ranks} ranks over {spec.backend} ({spec.aggregation})"
-    note(f"run {spec.run_id}: {how}, {spec.dataset} from {spec.data_origin}")
+def announce(started: Started) -> None:
+    """Say on stderr what was launched, and what a reader has to know of it."""
+    spec, folder, goal = started.spec, started.folder, started.goal
+    nodes = f" on {spec.nodes} nodes of {spec.fleet}" if spec.node_names else ""
+    note(
+        f"run {spec.run_id}: {spec.ranks} ranks{nodes} over {spec.backend} ({spec.aggregation}), "
+        f"{spec.dataset} from {spec.data_origin}"
+    )
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":
         note(f"{goal.name}: {goal.about}; --goal smoke is for a first look")
     if not goal.comparable:
         note("smoke: not comparable with any other result")
+    if spec.changes:
+        note(f"open: {', '.join(f'{key}={value}' for key, value in spec.changes.items())}")
     note(f"logs: {folder.path}")
     note("ctrl-C lets the run go on; find it again with: mlb bench attach")
 
@@ -184,22 +140,6 @@ def _say_detached(folder: RunFolder, as_json: bool) -> None:
         show_text(folder.run_id)
 
 
-def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
-    if as_json:
-        show_json({"plan": asdict(plan)})
-        return
-    for node in plan.nodes:
-        show_text(f"# node {node.node} ({node.name})")
-        show_text(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in node.env.items()), shlex.join(node.argv)]))
-
-
-def _target(goal: Goal) -> str:
-    if not goal.targets:
-        return "not yet"
-    value = next(iter(goal.targets.values()))
-    return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
-
-
-def _debug_stage(name: str, since_ns: int) -> None:
+def debug_stage(name: str, since_ns: int) -> None:
     if debugging():
         note(f"[{(time.time_ns() - since_ns) / 1e9:6.3f} s] {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,9 @@ Gpus = Annotated[
 ]
 GpuType = Annotated[str | None, typer.Option("--gpu-type", help="Such as T4, L4, A100, H100.")]
 InstanceType = Annotated[str | None, typer.Option("--instance-type", help="One machine type and no other.")]
+Project = Annotated[
+    str | None, typer.Option("--project", help="Google Cloud project. [default: GOOGLE_CLOUD_PROJECT or the login's]")
+]
 Region = Annotated[str | None, typer.Option("--region", help="[default: us-east-1 on AWS, us-central1 on GCP]")]
 Zone = Annotated[str | None, typer.Option("--zone", help="One zone and no other. [default: each in turn]")]
 Spot = Annotated[bool | None, typer.Option("--spot/--on-demand", help="Machines that the cloud may take back.")]
@@ -34,6 +38,17 @@ MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Dollars per h
 UnknownPrice = Annotated[bool | None, typer.Option("--accept-unknown-price", help="Rent at a price nobody knows.")]
 SshUser = Annotated[str | None, typer.Option("--ssh-user", help="Account on the nodes. [default: the image's]")]
 Memlock = Annotated[bool | None, typer.Option("--memlock", help="Docker: lift the locked-memory limit.")]
+State = Annotated[str | None, typer.Option("--state", help="AWS: keep Terraform's state in s3://BUCKET/PREFIX.")]
+HostsFile = Annotated[
+    Path | None, typer.Option("--hosts", help="ssh: a line a host: ADDRESS [user= port= key= private= gpus= name=]")
+]
+KnownHosts = Annotated[
+    Path | None, typer.Option("--known-hosts", help="ssh: where their host keys are known. [default: your own files]")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-on-first-use", help="ssh: take unknown host keys from whoever answers now.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Although a run uses the fleet, and would be lost.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LockTimeout = Annotated[str, typer.Option("--lock-timeout", help="Wait that long for another command.")]
 

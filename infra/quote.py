@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import PreflightError
 from .catalogue import MAX_AGE_DAYS, Catalogue, Machine, Price
-from .spec import NOT_BUILT, FleetSpec
+from .spec import FleetSpec
 
 WEEKEND_H = 60
 """Friday evening to Monday morning: what a fleet costs when it is forgotten and its TTL were off."""
@@ -109,10 +109,10 @@ class Quote:
 def make_quote(spec: FleetSpec, catalogue: Catalogue, today: date) -> Quote:
     """The quote for a spec; raises UsageError when no machine can serve it."""
     if spec.cloud in ("docker", "ssh"):
-        return Quote(spec, None, (), _not_built(spec))
+        return Quote(spec, None, (), ())
     offers = sorted((_offer(spec, m, catalogue) for m in catalogue.fitting(spec)), key=_rank)
     chosen, rest = offers[0], _one_a_gpu(offers[1:])
-    return Quote(spec, chosen, rest, (*_not_built(spec), *_warnings(spec, chosen, rest, today)))
+    return Quote(spec, chosen, rest, tuple(_warnings(spec, chosen, rest, today)))
 
 
 def refuse_if_over(quote: Quote) -> None:
@@ -137,12 +137,8 @@ def refuse_if_unknown(quote: Quote) -> None:
     raise PreflightError(
         f"The price of {chosen.machine.id} in {chosen.region} is not in the catalogue.",
         why=chosen.note,
-        fix="Choose one of the alternatives with a price, or accept this one with --accept-unknown-price.",
+        fix=f"Choose a machine with a price, or accept this one with --accept-unknown-price.{_price_hint(chosen)}",
     )
-
-
-def _not_built(spec: FleetSpec) -> tuple[str, ...]:
-    return (NOT_BUILT[spec.cloud],) if spec.cloud in NOT_BUILT else ()
 
 
 def dollars(value: Decimal | None) -> str:
@@ -222,7 +218,15 @@ def _warnings(spec: FleetSpec, chosen: Offer, rest: tuple[Offer, ...], today: da
         found.append("The catalogue has no spot price: the on-demand price shown is the most it can be.")
     if chosen.per_node is not None:
         found += _age_warning(chosen, today)
+    else:
+        found.append(f"Its price is not known.{_price_hint(chosen)}")
     return found
+
+
+def _price_hint(chosen: Offer) -> str:
+    if chosen.machine.cloud != "aws":
+        return ""
+    return f" `mlb catalog refresh --region {chosen.region}` asks AWS's price list for it."
 
 
 def _age_warning(chosen: Offer, today: date) -> list[str]:

@@ -20,7 +20,7 @@ from .run import NodeStatus, RunFolder, RunSpec
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
-from .verdict import FAILED, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
+from .verdict import FAILURES, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
 
 METRICS_SCHEMA_VERSION = 1
 
@@ -63,6 +63,11 @@ class Metrics:
     failure: FailureCause | None
     warnings: tuple[str, ...]
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the last evaluations found besides the quality, as the first rank logged it."""
+        return self.records[0].details if self.records else {}
+
     def refuse_if_nothing_is_known(self) -> None:
         """For a run that is over.
 
@@ -70,7 +75,7 @@ class Metrics:
             ResultsInvalid: it has no log that could be believed, and nobody said how it failed.
         """
         begun = [record for record in self.records if record.start_ns is not None]
-        if self.status == FAILED or any(record.rank in self.own_ranks for record in begun):
+        if self.status in FAILURES or any(record.rank in self.own_ranks for record in begun):
             return
         others = ", ".join(sorted({record.run_id for record in begun} - {""}))
         raise ResultsInvalid(
@@ -88,6 +93,7 @@ class Metrics:
             "task",
             "goal",
             "recipe",
+            "changes",
             "division",
             "comparable",
             "metric",
@@ -127,6 +133,7 @@ class Metrics:
             "logs": _logs_json(self.records),
             "failure": self.failure and self.failure.to_json(),
             "hyperparameters": self.records[0].facts if self.records else {},
+            "evaluation_details": self.details,
             "warnings": list(self.warnings),
         }
         plain: dict[str, Any] = finite(facts)
@@ -173,7 +180,7 @@ def compute(folder: RunFolder) -> Metrics:
         consistency=consistency,
         records=records,
         own_ranks=reduction.joined_ranks,
-        failure=failure_of(records, nodes) if status == FAILED else None,
+        failure=failure_of(records, nodes) if status in FAILURES else None,
         warnings=tuple(warnings),
     )
 

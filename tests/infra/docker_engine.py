@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -10,19 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BASE = "mlb-test-base:bookworm"
+from .cache import cache_dir
+
+RECIPE = ("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm")
+CONTENT = hashlib.sha256(" ".join(RECIPE).encode()).hexdigest()[:8]
+BASE = f"mlb-test-base:bookworm-{CONTENT}"
 
 
 def engine_binary() -> str | None:
     """`dockerd`, where this user could start it."""
     return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") if os.geteuid() == 0 else None
-
-
-def cache_dir() -> Path:
-    """Where the engine's images and the base system outlive a test run: building them takes a minute."""
-    folder = Path(os.environ.get("MLB_TEST_CACHE", "/var/tmp/mlb-test-cache"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @contextmanager
@@ -61,11 +59,13 @@ def ensure_base(socket: str) -> None:
     docker = ["docker", "-H", socket]
     if has_base(socket):
         return
-    root = cache_dir() / "rootfs"
-    if not (root / "etc" / "debian_version").exists():
-        shutil.rmtree(root, ignore_errors=True)
-        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root)]
-        subprocess.run(command, check=True, capture_output=True)
+    root = cache_dir() / f"rootfs-{CONTENT}"
+    if not root.exists():
+        # Under its own name only once it is whole: whoever is killed half-way leaves nothing that looks done.
+        unfinished = cache_dir() / f"rootfs-{CONTENT}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        subprocess.run([*RECIPE, str(unfinished)], check=True, capture_output=True)
+        unfinished.rename(root)
     with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
         subprocess.run([*docker, "import", "-", BASE], stdin=tar.stdout, check=True, capture_output=True)
 

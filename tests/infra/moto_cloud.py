@@ -9,6 +9,7 @@ import base64
 import copy
 import itertools
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -100,6 +101,7 @@ _addresses = itertools.count(1)
 def running_moto() -> Iterator[Cloud]:
     """The server, patched; one a process."""
     _patch()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a call buries what a failed test has to say
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -125,6 +127,7 @@ def _patch() -> None:
         describe_spot_instance_requests,
         get_console_output,
         delete_vpc,
+        delete_subnet,
     ):
         setattr(EC2Response, function.__name__, function)
     setattr(EC2Response, "_security_grp_instance_attribute_handler", change_groups)  # noqa: B010
@@ -201,6 +204,12 @@ def delete_vpc(self: EC2Response) -> ActionResult:
     CLOUD.check("DeleteVpc")
     vpc_id = self._get_param("VpcId")
     self.ec2_backend.delete_vpc(vpc_id)
+    return ActionResult({})
+
+
+def delete_subnet(self: EC2Response) -> ActionResult:
+    CLOUD.check("DeleteSubnet")
+    self.ec2_backend.delete_subnet(self._get_param("SubnetId"))
     return ActionResult({})
 
 

