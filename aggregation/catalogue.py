@@ -28,6 +28,8 @@ class PatternInfo:
     options: tuple[Option, ...] = ()
     fixed: Options = field(default_factory=dict)
     """What makes the class this pattern rather than another one of its."""
+    backends: tuple[str, ...] = ()
+    """Those it works on; empty for all."""
     resumable: bool = False
     """Whether a checkpoint of the task is all that a run needs to go on: the pattern remembers nothing."""
     unfit: Callable[[Options, int], str | None] = lambda _options, _ranks: None
@@ -113,6 +115,7 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
             PatternInfo(
                 "ssp", "asynchronous parameter server, bounded staleness", "stale", "StaleParameterServer", False,
                 (Option("staleness", 4, "steps the fastest rank may be ahead", low=0),),
+                backends=("gloo",),
             ),
             PatternInfo(
                 "gossip", "weights mixed with neighbours on a graph (D-PSGD)", "gossip", "Gossip", False,
@@ -177,11 +180,12 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
 DEFAULT: Final = "allreduce"
 
 
-def parse(text: str, ranks: int | None = None) -> Choice:
+def parse(text: str, ranks: int | None = None, backend: str | None = None) -> Choice:
     """What `NAME[:OPTION=VALUE[:…]]` means.
 
     Args:
         ranks: of the run, where it is known: options that do not fit it are then refused.
+        backend: likewise.
 
     Raises:
         UsageError: no such pattern or option, or a value that cannot be; says what is valid.
@@ -198,6 +202,8 @@ def parse(text: str, ranks: int | None = None) -> Choice:
         key, value = _assignment(info, word)
         options[key] = value
     trouble = info.unfit(options, ranks) if ranks is not None else None
+    if backend is not None and info.backends and backend not in info.backends:
+        trouble = f"it works over {', '.join(info.backends)}, not over {backend}"
     if trouble:
         raise UsageError(f"The aggregation {text!r} does not fit this run: {trouble}.", fix=_options_of(info))
     return Choice(info, options)

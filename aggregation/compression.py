@@ -36,27 +36,8 @@ class Compressed(FlatGradients):
         raise NotImplementedError
 
 
-class TopK(Compressed):
-    """The entries of largest modulus, each with its place: 8 bytes for one of 4.
-
-    Args:
-        ratio: the share of all entries that is sent, rounded up.
-    """
-
-    def __init__(self, model: nn.Module, exchange: Exchange, ratio: float = 0.01, error_feedback: bool = True) -> None:
-        super().__init__(model, exchange, error_feedback)
-        self._k = kept(ratio, self.buffer.numel())
-
-    def _messages(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        places = vector.abs().topk(self._k, sorted=False).indices
-        all_places = self.exchange.all_gather(places.int()).long()
-        all_values = self.exchange.all_gather(vector[places])
-        mean = torch.zeros_like(vector).index_add_(0, all_places.flatten(), all_values.flatten())
-        return mean.div_(self.world_size), torch.zeros_like(vector).index_copy_(0, places, vector[places])
-
-
-class RandomK(Compressed):
-    """Entries drawn anew at each step, the same on every rank, so that their values alone can be all-reduced.
+class Sparsified(Compressed):
+    """Some of the entries.
 
     Args:
         ratio: the share of all entries that is sent, rounded up.
@@ -66,6 +47,21 @@ class RandomK(Compressed):
         super().__init__(model, exchange, error_feedback)
         self._k = kept(ratio, self.buffer.numel())
         self._common_chance = torch.Generator().manual_seed(1_000_003)
+
+
+class TopK(Sparsified):
+    """The entries of largest modulus, each with its place: 8 bytes for one of 4."""
+
+    def _messages(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        places = vector.abs().topk(self._k, sorted=False).indices
+        all_places = self.exchange.all_gather(places.int()).long()
+        all_values = self.exchange.all_gather(vector[places])
+        mean = torch.zeros_like(vector).index_add_(0, all_places.flatten(), all_values.flatten())
+        return mean.div_(self.world_size), torch.zeros_like(vector).index_copy_(0, places, vector[places])
+
+
+class RandomK(Sparsified):
+    """Entries drawn anew at each step, the same on every rank, so that their values alone can be all-reduced."""
 
     def _messages(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         places = torch.randperm(vector.numel(), generator=self._common_chance)[: self._k].to(vector.device)

@@ -111,7 +111,7 @@ def prepare(ask: Ask, shape: Shape) -> Prepared:
         PreflightError: the data is not to be had.
     """
     request, info, goal = ask.request, ask.info, ask.goal
-    patterns.parse(request.aggregation, shape.ranks)
+    patterns.parse(request.aggregation, shape.ranks, shape.backend)
     with progress(f"data of {info.name}") as report:
         return catalogue.prepare_data(
             goal,

@@ -69,3 +69,9 @@ def test_what_does_not_fit_the_ranks_is_refused(text: str, ranks: int, why: str)
     parse(text)
     with pytest.raises(UsageError, match=why):
         parse(text, ranks)
+
+
+def test_threads_that_serve_need_gloo() -> None:
+    parse("ssp", 2, "gloo")
+    with pytest.raises(UsageError, match="works over gloo, not over nccl"):
+        parse("ssp", 2, "nccl")
