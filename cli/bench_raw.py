@@ -11,7 +11,7 @@ from ..errors import RunFailed, UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import plan_local
-from ..provisioner.runs import going_on
+from ..provisioner.runs import RunState, going_on
 from ..provisioner.shape import choose
 from ..provisioner.transport import LocalTransport
 from ..results.raw import points_of, report_of, to_json
@@ -54,7 +54,15 @@ def bench(request: RawRequest, *, detach: bool, as_json: bool) -> int:
         show_json({"run": folder.run_id, "path": str(folder.path)}) if as_json else show_text(folder.run_id)
         return 0
     note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, goal {spec.goal}; logs: {folder.path}")
-    state = follow(folder)
+    return conclude(folder, follow(folder), as_json)
+
+
+def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
+    """Report on a run that was followed to its end, None if it was let go of; gives its exit code.
+
+    Raises:
+        RunFailed, Interrupted: the run failed, or was stopped.
+    """
     if state is None:
         note(f"detached: the run goes on. mlb bench stop {folder.run_id}; mlb report {folder.run_id}")
         return INTERRUPTED

@@ -17,6 +17,7 @@ def test_every_operation_at_every_size_is_right_and_reported(mlb: Mlb) -> None:
     assert len(report["points"]) == len(OPERATIONS) * len(plan_of("quick").sizes)
     assert all(0 < p["p5_us"] <= p["median_us"] <= p["p95_us"] <= p["p99_us"] for p in report["points"])
     assert mlb("report").stdout == done.stdout, "the files alone give the same report"
+    assert mlb("bench", "attach").stdout == done.stdout
     (folder,) = (mlb.home / "runs").iterdir()
     assert json.loads((folder / "metrics.json").read_text())["points"] == report["points"]
 
@@ -25,6 +26,7 @@ def test_every_operation_at_every_size_is_right_and_reported(mlb: Mlb) -> None:
     ("arguments", "words"),
     [
         (("task0a", "--goal", "smoke"), "Goals of task0a: full, quick."),
+        (("task0a", "--quick", "--nodes", "2"), "this machine only"),
         (("task0a", "--quick", "--ranks", "1"), "nobody to communicate with"),
         (("task0a", "--quick", "--backend", "mpi"), "one of gloo, nccl"),
         (("task3a", "--quick"), "task0a's alone"),
