@@ -81,7 +81,9 @@ def run(
     """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     if task == "task0a":
         if fleet is not None or nodes is not None or gpus is not None or dry_run:
-            raise UsageError("task0a runs on this machine only.", fix="Leave --fleet, --nodes, --gpus and --dry-run out.")
+            raise UsageError(
+                "task0a runs on this machine only.", fix="Leave --fleet, --nodes, --gpus and --dry-run out."
+            )
         raise typer.Exit(_raw(goal, ranks, backend, oversubscribe, quick, detach, as_json))
     if quick:
         raise UsageError("--quick is task0a's alone.", fix="mlb bench task0a --quick, or a task with --goal smoke")

@@ -9,8 +9,8 @@ from ..provisioner import runs
 from ..results.run import RunFolder
 from ..results.tail import last_lines
 from ..results.text import harmless
-from .bench_nodes import bring, stop_on_fleet
 from . import bench_raw
+from .bench_nodes import bring, stop_on_fleet
 from .console import note, show_json, show_text
 from .dirs import runs_dir
 from .fleets import let_go, watcher
