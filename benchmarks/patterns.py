@@ -1,12 +1,13 @@
-"""Every pattern on slow and fast links: python benchmarks/patterns.py [RANKS [STEPS [RATE_MBIT...]]].
+"""Every pattern on slow and fast links: python benchmarks/patterns.py --help.
 
-Needs root: each rank lives in a network namespace. Rates in Mbit/s, 0 for no limit; 100, 1000 and 0 if left out. All
+Needs root: each rank lives in a network namespace. Rates in Mbit/s, 0 for no limit. All
 patterns take turns, twice, in one set of processes; a step is a small perceptron's (1.05 million float32 parameters,
 4.2 MB), as long as on its slowest rank; the median over steps is shown. "NIC" is what left all network interfaces over
 what the formula says, at the last of the rates; there the headers of full frames (66 bytes for 1448) are added to the
 formula, but not without a limit, where the kernel counts frames of 64 KiB.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -113,18 +114,18 @@ def _nic_bytes() -> int:
     return int(Path("/sys/class/net/eth0/statistics/tx_bytes").read_text())
 
 
-def table(ranks: int, steps: int, rates: Sequence[float]) -> Iterator[str]:
-    """The table, line by line."""
-    found = {rate: measure(ranks, rate, PATTERNS, steps) for rate in rates}
+def table(ranks: int, steps: int, rates: Sequence[float], patterns: Sequence[str]) -> Iterator[str]:
+    """The table, line by line; the ratios are to the first pattern."""
+    found = {rate: measure(ranks, rate, patterns, steps) for rate in rates}
     names = [f"{rate:g} Mbit/s" if rate else "no limit" for rate in rates]
     yield f"{'pattern, ' + str(ranks) + ' ranks':<30}{'KB a step and rank':>20}{'NIC':>8}" + "".join(
-        f"{name + ', ms':>20}{'of all':>8}" for name in names
+        f"{name + ', ms':>20}{'ratio':>8}" for name in names
     )
-    for pattern in PATTERNS:
+    for pattern in patterns:
         first = found[rates[-1]][pattern]
         sent = first["formula"] / first["steps"] / ranks / 1e3
         ratio = first["nic"] / with_headers(first["formula"], rates[-1]) if first["formula"] else float("nan")
-        times = [(found[rate][pattern]["step_ms"], found[rate]["allreduce"]["step_ms"]) for rate in rates]
+        times = [(found[rate][pattern]["step_ms"], found[rate][patterns[0]]["step_ms"]) for rate in rates]
         cells = "".join(f"{time_ms:>20.1f}{time_ms / baseline:>8.2f}" for time_ms, baseline in times)
         yield f"{pattern:<30}{sent:>20,.1f}{ratio:>8.3f}{cells}"
 
@@ -135,10 +136,14 @@ def main() -> None:
         return
     from common import machine
 
-    given = [float(word) for word in sys.argv[1:]]
-    ranks, steps, rates = int(given[0]) if given else 2, int(given[1]) if given[1:] else 10, given[2:] or [100, 1000, 0]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rates", type=float, nargs="+", default=[100, 1000, 0], metavar="MBIT")
+    parser.add_argument("--patterns", nargs="+", default=PATTERNS)
+    given = parser.parse_args()
     print(machine())
-    for line in table(ranks, steps, rates):
+    for line in table(given.ranks, given.steps, given.rates, given.patterns):
         print(line)
 
 
