@@ -1,11 +1,15 @@
-"""The interface of a communication pattern: what happens to the gradients between backward and the optimiser."""
+"""The interface of a communication pattern: where in a training step it acts, and whom it tells what it does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
 
 B = TypeVar("B")
 Forward = Callable[[B], tuple[Tensor, Tensor]]
@@ -44,24 +48,63 @@ def _nothing() -> None:
     return None
 
 
-class Aggregation(Protocol):
-    """One pattern, bound to one model on one rank."""
+class Aggregation:
+    """One pattern, bound to one model on one rank; this one does nothing, and each pattern overrides what it needs.
 
-    name: str
-    observer: Observer
-    """Set by whoever measures; `Unobserved` before that."""
-    backward_ends_in: str
+    The training loop calls, for each step: the wrapped forward, backward, `reduce`, the task's optimiser, `after_step`.
+
+    Args:
+        model: has the same weights on every rank.
+    """
+
+    backward_ends_in = "backward"
     """The phase that the end of backward belongs to: `communication` where the pattern waits for its collectives
     inside backward, once it has called `observer.backward_done`; else `backward`."""
+    acts_after_step = False
+    """Whether `after_step` does anything."""
 
-    def __init__(self, model: nn.Module, world_size: int) -> None: ...
+    def __init__(self, model: nn.Module, exchange: Exchange) -> None:
+        self.model = model
+        self.exchange = exchange
+        self.world_size = exchange.ranks
+
+    @property
+    def observer(self) -> Observer:
+        """Set by whoever measures; `Unobserved` before that."""
+        return self.exchange.observer
+
+    @observer.setter
+    def observer(self, observer: Observer) -> None:
+        self.exchange.observer = observer
 
     def wrap(self, forward: Forward[B]) -> Forward[B]:
         """The forward pass as the pattern needs it to be called; called once, before the first step."""
+        return forward
 
     def reduce(self) -> int:
         """Make the gradients of this rank those the optimiser is to use.
 
         Returns:
-            The bytes this rank handed to its collectives in this step; 0 where none was needed.
+            The bytes this rank handed to its collectives since the last call; 0 where none was needed.
         """
+        return 0
+
+    def after_step(self) -> int:
+        """Make the weights of this rank those of the next step; returns as `reduce` does."""
+        return 0
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, the model has the weights an evaluation is to use: the same on every rank."""
+        yield
+
+    def finish(self) -> None:
+        """After the last step: leave the weights that `evaluating` shows in the model for good."""
+
+    def close(self) -> None:
+        """After `finish`, before the process group goes: end what still runs."""
+
+
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that have gradients."""
+    return [p for p in model.parameters() if p.requires_grad]

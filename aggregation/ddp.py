@@ -1,69 +1,176 @@
 """torch's own pattern: gradients are all-reduced in buckets while backward still computes the earlier layers'."""
 
-# No `from __future__ import annotations`: DDP looks at the annotations of its hook, and takes no strings.
+# No `from __future__ import annotations`: DDP looks at the annotations of its hooks, and takes no strings.
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from .base import B, Forward, Observer, Unobserved
+from .base import Aggregation, B, Forward
+from .exchange import Exchange
+
+Reduced = torch.futures.Future[Tensor]
 
 
-class OverlappedDDP:
-    """DistributedDataParallel with its default buckets; a comm hook, which does what the default does, is observed.
+class OverlappedDDP(Aggregation):
+    """DistributedDataParallel; a comm hook, which does what the default does, is observed.
 
     Buffers are not broadcast at every step: no other pattern here does so, and it would be a collective more.
+
+    Args:
+        bucket_mb: size of a bucket of gradients in MiB; 0 for torch's default: 25, the first one 1.
+        find_unused: look in each step for parameters without a part in the loss; without it they are an error.
     """
 
-    name = "ddp"
-    bucket_mb: float | None = None
-    """Size of a bucket in MiB; None for torch's default: 25, the first one 1."""
-
-    def __init__(self, model: nn.Module, world_size: int) -> None:
-        self.observer: Observer = Unobserved()
+    def __init__(self, model: nn.Module, exchange: Exchange, bucket_mb: float = 0.0, find_unused: bool = False) -> None:
+        super().__init__(model, exchange)
         # Alone there is nothing to reduce, and DDP would still copy every gradient through its buckets.
-        self.backward_ends_in = "communication" if world_size > 1 else "backward"
-        self._model = model
-        self._world_size = world_size
-        self._bytes = 0
+        self.backward_ends_in = "communication" if self.world_size > 1 else "backward"
+        self._bucket_mb = bucket_mb
+        self._find_unused = find_unused
 
     def wrap(self, forward: Forward[B]) -> Forward[B]:
-        if self._world_size == 1:
+        if self.world_size == 1:
             return forward
-        ddp = DistributedDataParallel(
-            _Forward(self._model, forward),
-            bucket_cap_mb=self.bucket_mb,
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-            init_sync=False,
-        )
-        ddp.register_comm_hook(None, self._all_reduce)
+        with warnings.catch_warnings():
+            # The name that replaces `broadcast_buffers` in torch 2.13 is not in the versions before it.
+            warnings.simplefilter("ignore", FutureWarning)
+            ddp = DistributedDataParallel(
+                _Forward(self.model, forward),
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+                init_sync=False,
+                bucket_cap_mb=self._bucket_mb or None,
+                find_unused_parameters=self._find_unused,
+            )
+        ddp.register_comm_hook(None, self._hook)
         return ddp
 
     def reduce(self) -> int:
         """Backward has averaged the gradients already; this only says how much it sent."""
-        handed_over, self._bytes = self._bytes, 0
-        return handed_over
+        return self.exchange.take()
 
-    def _all_reduce(self, _state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    def _hook(self, _state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
         """The comm hook: called by backward as soon as all gradients of a bucket are there."""
         if bucket.index() == 0:
             # Queued before DDP's own final callback, which waits for the buckets: runs when the computing is over.
             torch.autograd.Variable._execution_engine.queue_callback(self.observer.backward_done)
-        buffer = bucket.buffer().div_(self._world_size)
-        payload_bytes = buffer.numel() * buffer.element_size()
-        self._bytes += payload_bytes
+        return self._reduced(bucket)
+
+    def _reduced(self, bucket: Any) -> Reduced:
+        """The bucket's mean over the ranks, to come."""
+        return self._all_reduce(None, bucket)
+
+    def _all_reduce(self, _state: object, bucket: Any) -> Reduced:
+        return self._told(default_hooks.allreduce_hook, None, bucket, bucket.buffer().nbytes)
+
+    def _told(self, hook: Callable[[Any, Any], Any], state: object, bucket: Any, payload_bytes: int) -> Reduced:
+        """Call one of torch's hooks, and tell the observer when it began and when its result was there."""
         ended = self.observer.collective("all_reduce", payload_bytes)
-        work = dist.all_reduce(buffer, async_op=True)
+        self.exchange.count(payload_bytes, 2 * (self.world_size - 1) / self.world_size * payload_bytes)
 
-        def finish(future: torch.futures.Future[list[Tensor]]) -> Tensor:
+        def finish(done: Any) -> Tensor:
             ended()
-            return future.value()[0]
+            value: Tensor = done.value()
+            return value
 
-        reduced: torch.futures.Future[Tensor] = work.get_future().then(finish)
+        reduced: Reduced = hook(state, bucket).then(finish)
         return reduced
+
+
+class HalfPrecisionDDP(OverlappedDDP):
+    """DDP whose buckets travel in 16 bits, by torch's own comm hooks; the sum is taken in 16 bits too.
+
+    Args:
+        error_feedback: remember what rounding took off, and add it to the next step's gradients.
+    """
+
+    dtype = torch.float16
+    _wrapper = staticmethod(default_hooks.fp16_compress_wrapper)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        exchange: Exchange,
+        bucket_mb: float = 0.0,
+        find_unused: bool = False,
+        error_feedback: bool = True,
+    ) -> None:
+        super().__init__(model, exchange, bucket_mb, find_unused)
+        self.memory: dict[nn.Parameter, Tensor] = {}
+        self._error_feedback = error_feedback
+
+    def _reduced(self, bucket: Any) -> Reduced:
+        if self._error_feedback:
+            # By parameter, not by bucket: DDP makes its buckets anew after the first step.
+            for p, gradient in zip(bucket.parameters(), bucket.gradients(), strict=True):
+                gradient.add_(self.memory.get(p, torch.zeros_like(gradient)))
+                self.memory[p] = gradient - gradient.to(self.dtype).to(gradient.dtype)
+        reduced: Reduced = self._wrapper(self._all_reduce)(None, bucket)
+        return reduced
+
+
+class BFloat16DDP(HalfPrecisionDDP):
+    """As float16, with float32's range and fewer digits."""
+
+    dtype = torch.bfloat16
+    _wrapper = staticmethod(default_hooks.bf16_compress_wrapper)
+
+
+class PowerSGD(OverlappedDDP):
+    """DDP with torch's PowerSGD hook: each gradient matrix as the product of two of low rank, with error feedback
+    (Vogels et al. 2019, "PowerSGD: practical low-rank gradient compression"). Buckets are sent one after another.
+
+    Args:
+        rank: of the approximation.
+        start: steps that are all-reduced in full first; DDP's second step still makes buckets anew.
+        min_rate: a matrix is compressed where that saves at least this factor.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        exchange: Exchange,
+        rank: int = 2,
+        start: int = 10,
+        min_rate: float = 2.0,
+        bucket_mb: float = 0.0,
+        find_unused: bool = False,
+    ) -> None:
+        super().__init__(model, exchange, bucket_mb, find_unused)
+        self._rank, self._min_rate = rank, min_rate
+        self._bucket_before: Reduced | None = None
+        self.state = powerSGD_hook.PowerSGDState(
+            process_group=None, matrix_approximation_rank=rank, start_powerSGD_iter=start, min_compression_rate=min_rate
+        )
+
+    def _reduced(self, bucket: Any) -> Reduced:
+        if self.state.iter < self.state.start_powerSGD_iter:
+            payload = bucket.buffer().nbytes
+        else:
+            if self._bucket_before is not None:
+                # The callbacks of two buckets hand over their all-reduces in an order of their own on every rank, and
+                # gloo pairs them by order: it aborts the process ("Received data size doesn't match").
+                self._bucket_before.wait()
+            entries = sum(self.entries(g) for g in bucket.gradients())
+            payload = entries * bucket.buffer().element_size()
+        # Its first all-reduce is handed over inside the hook, the others follow in callbacks: one entry in the log.
+        self._bucket_before = self._told(powerSGD_hook.powerSGD_hook, self.state, bucket, payload)
+        return self._bucket_before
+
+    def entries(self, gradient: Tensor) -> int:
+        """Numbers sent for a gradient: those of both factors, or all of it where that saves too little."""
+        rows = gradient.shape[0]
+        columns = gradient.numel() // rows
+        rank = min(rows, columns, self._rank)
+        if (rows + columns) * rank * self._min_rate >= rows * columns:
+            return gradient.numel()
+        return (rows + columns) * rank
 
 
 class _Forward(nn.Module):

@@ -21,8 +21,7 @@ from pathlib import Path
 
 import torch
 from common import interval, machine
-from mlb.aggregation.all_reduce import BlockingAllReduce
-from mlb.aggregation.patterns import PATTERNS
+from mlb.aggregation.patterns import create
 from mlb.datasets.prepare import prepare
 from mlb.results.overhead import measuring_cost
 from mlb.results.reader import read_rank
@@ -84,7 +83,7 @@ def rank_main(path: Path, data: Path) -> None:
     task = Task3a(setup, EQUAL_STEPS)
     log = EventLog(folder.rank_events(group.rank), rank=group.rank, local_rank=group.rank, world_size=group.world_size,
                    node=0, run_id=spec.run_id, launched_unix_ns=1)  # fmt: skip
-    pattern = PATTERNS[spec.aggregation](task.model, group.world_size)
+    pattern = create(spec.aggregation, task.model, group.world_size)
     TrainingLoop(spec, task, pattern, log, group.device, ClockExchange(group)).run()
     log.close()
     group.leave()
@@ -123,7 +122,7 @@ def main() -> None:
         setup = Setup("smoke", "smoke", data.path, 1, 0, 1, torch.device("cpu"), lambda total: total)
         task = Task3a(setup)
         log = EventLog(Path(folder) / "log", rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
-        aggregation = BlockingAllReduce(task.model, 1)
+        aggregation = create("allreduce", task.model, 1)
         measured, bare = (TrainingLoop(SPEC, task, aggregation, log, torch.device("cpu")) for _ in range(2))
         bare._watch = NoStopwatch()  # type: ignore[assignment]
         chance, ratios, steps = random.Random(1), [], []
@@ -139,7 +138,7 @@ def main() -> None:
         print(
             f"one rank: measured / bare: median {median:.4f} (95 % {low:.4f}-{high:.4f}), n={pairs} pairs", flush=True
         )
-        for pattern in PATTERNS:
+        for pattern in ("allreduce", "ddp"):
             for line in many_ranks(pattern, ranks, pairs, data.path):
                 print(line, flush=True)
 

@@ -25,7 +25,8 @@ if str(rank) in case["clocks"]:
     time.monotonic_ns = lambda: (now := _true()) + shift_ns + int((now - _zero) * ppm / 1e6)
 
 import torch
-from mlb.aggregation.patterns import PATTERNS
+from mlb.aggregation.base import Aggregation
+from mlb.aggregation.patterns import create
 from mlb.results.run import RunFolder
 from mlb.results.writer import EventLog
 from mlb.runners.alignment import ClockExchange
@@ -103,20 +104,14 @@ class OrderedTask:
         raise AssertionError("nothing is resumed here")
 
 
-class Silent:
+class Silent(Aggregation):
     """The control: every rank for itself, no communication at all in odd steps where `off_in_odd_steps` is set."""
 
     def __init__(self, pattern: Any, task: OrderedTask) -> None:
+        super().__init__(task.model, pattern.exchange)
         self.pattern, self.task = pattern, task
-        self.name, self.backward_ends_in = pattern.name, pattern.backward_ends_in
-
-    @property
-    def observer(self) -> Any:
-        return self.pattern.observer
-
-    @observer.setter
-    def observer(self, observer: Any) -> None:
-        self.pattern.observer = observer
+        self.overlaps = pattern.backward_ends_in == "communication"
+        self.backward_ends_in = pattern.backward_ends_in
 
     def wrap(self, forward: Any) -> Any:
         inner = self.pattern.wrap(forward)
@@ -129,7 +124,7 @@ class Silent:
         return call
 
     def reduce(self) -> int:
-        return self.pattern.reduce() if self.task.step % 2 == 0 or self.name == "ddp" else 0
+        return self.pattern.reduce() if self.task.step % 2 == 0 or self.overlaps else 0
 
 
 def main() -> None:
@@ -140,9 +135,8 @@ def main() -> None:
     log = EventLog(run.rank_events(rank), rank=rank, local_rank=0, world_size=group.world_size, node=rank,
                    run_id=spec.run_id, launched_unix_ns=spec.launched_unix_ns)  # fmt: skip
     task = OrderedTask()
-    pattern: Any = PATTERNS[spec.aggregation](task.model, group.world_size)
-    if case["bucket_mb"]:
-        pattern.bucket_mb = case["bucket_mb"]
+    buckets = f":bucket_mb={case['bucket_mb']}" if case["bucket_mb"] else ""
+    pattern: Any = create(spec.aggregation + buckets, task.model, group.world_size)
     if case["off_in_odd_steps"]:
         pattern = Silent(pattern, task)
     clocks = ClockExchange(group)

@@ -43,7 +43,10 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a hyperparameter; the run is open.")
     ] = None,
-    aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
+    aggregation: Annotated[
+        str | None,
+        typer.Option(help="Communication pattern: NAME[:OPTION=VALUE[:...]]; `mlb bench patterns` shows them."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="real, or the name of a data set that stands in for it.")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
@@ -69,12 +72,21 @@ def run(
         bool,
         typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),
     ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="task0a: a few sizes only, in seconds.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be started, and stop.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
+    if task == "task0a":
+        if fleet is not None or nodes is not None or gpus is not None or dry_run:
+            raise UsageError(
+                "task0a runs on this machine only.", fix="Leave --fleet, --nodes, --gpus and --dry-run out."
+            )
+        raise typer.Exit(_raw(goal, ranks, backend, oversubscribe, quick, detach, as_json))
+    if quick:
+        raise UsageError("--quick is task0a's alone.", fix="mlb bench task0a --quick, or a task with --goal smoke")
     from . import bench_run
     from .bench_spec import Request
 
@@ -120,12 +132,40 @@ def run(
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
 
 
+def _raw(
+    goal: str | None,
+    ranks: int | None,
+    backend: str | None,
+    oversubscribe: bool,
+    quick: bool,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    from . import bench_raw
+
+    request = bench_raw.RawRequest(
+        goal="quick" if quick else goal,
+        ranks=config.value("ranks", ranks),
+        backend=config.value("backend", backend),
+        oversubscribe=oversubscribe,
+    )
+    return bench_raw.bench(request, detach=detach, as_json=as_json)
+
+
 @app.command("list")
 def list_tasks(as_json: Json = False) -> None:
     """The tasks and their goals."""
     from . import tasks
 
     tasks.show_tasks(as_json)
+
+
+@app.command("patterns")
+def list_patterns(as_json: Json = False) -> None:
+    """The communication patterns and their options, for --aggregation."""
+    from . import patterns
+
+    patterns.show_patterns(as_json)
 
 
 @app.command()

@@ -52,7 +52,7 @@ def start_on(fleet: Fleet, request: Request) -> Started:
         found = _health(request, fleet, ready, doors)
         debug_stage("health checked", ask.asked_ns)
         shape = shape_on([node.node for node in ready], fleet, request, ask.goal)
-        prepared = prepare(ask)
+        prepared = prepare(ask, shape)
         send_data(prepared, names, doors)
         debug_stage("data ready", ask.asked_ns)
         where = replace(where, caveats=(*where.caveats, *_about_health(found)))
@@ -88,7 +88,8 @@ def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
     ask, where = Ask.of(request), _where(fleet, request)
     by_name = {node.name: node for node in fleet.nodes}
     nodes = _known_nodes(fleet, where.node_names, request.ranks)
-    spec = make_spec(ask, shape_on(nodes, fleet, request, ask.goal), prepare(ask), where)
+    shape = shape_on(nodes, fleet, request, ask.goal)
+    spec = make_spec(ask, shape, prepare(ask, shape), where)
     home, python = PurePosixPath("~/.mlb"), "~/.mlb/env/FINGERPRINT/bin/python"
     names = where.node_names
     places = [Place(name, by_name[name].private_ip, python, _folder(home, spec), fleet.cloud) for name in names]

@@ -106,7 +106,7 @@ def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
         memory_bytes_per_rank=ask.goal.memory_bytes_per_rank,
         oversubscribe=request.oversubscribe,
     )
-    prepared = prepare(ask)
+    prepared = prepare(ask, shape)
     debug_stage("data ready", ask.asked_ns)
     return make_spec(
         ask, shape, prepared, Where(new_run_id(ask.info.name, fleets.THIS_MACHINE), fleets.THIS_MACHINE)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..aggregation import catalogue as patterns
 from ..errors import UsageError
 from ..provisioner.runs import going_on
 from ..provisioner.shape import Shape
@@ -69,11 +70,19 @@ class Ask:
 
     @classmethod
     def of(cls, request: Request) -> Ask:
-        """Raises UsageError: there is no such task, goal, recipe or hyperparameter."""
+        """Raises UsageError: there is no such task, goal, recipe, hyperparameter or pattern, or they do not fit."""
         asked_ns = time.time_ns()
         info = catalogue.task(request.task)
         goal = info.goal(request.goal or info.default_goal)
         choice = catalogue.choose_recipe(info, goal, request.recipe, _settings(request.settings))
+        pattern = patterns.parse(request.aggregation)
+        if request.checkpoint_steps is not None and not pattern.info.resumable:
+            able = ", ".join(name for name, other in patterns.PATTERNS.items() if other.resumable)
+            raise UsageError(
+                f"A run with the aggregation {pattern.info.name} cannot be saved.",
+                why="The pattern has a state of its own, which checkpoints do not hold.",
+                fix=f"Leave --checkpoint out, or take one of {able}.",
+            )
         if request.global_batch is not None and not choice.scales_by_batch:
             raise UsageError(
                 f"{info.name} has no batch of each rank to set.",
@@ -94,8 +103,15 @@ class Where:
     caveats: tuple[str, ...] = ()
 
 
-def prepare(ask: Ask) -> Prepared:
+def prepare(ask: Ask, shape: Shape) -> Prepared:
+    """The data of a run of this shape.
+
+    Raises:
+        UsageError: the pattern does not fit so many ranks; said before anything is downloaded.
+        PreflightError: the data is not to be had.
+    """
     request, info, goal = ask.request, ask.info, ask.goal
+    patterns.parse(request.aggregation, shape.ranks, shape.backend)
     with progress(f"data of {info.name}") as report:
         return catalogue.prepare_data(
             goal,
@@ -111,7 +127,9 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
     request, info, goal, choice = ask.request, ask.info, ask.goal, ask.choice
     # A run cut short, or on generated text, says nothing about how long the task takes.
     whole = prepared.name == goal.dataset and request.max_steps is None and request.global_batch is None
-    comparable = goal.comparable and whole and choice.recipe == "reference"
+    pattern = patterns.parse(request.aggregation, shape.ranks)
+    # A pattern that approximates is another algorithm, and its result another task's.
+    comparable = goal.comparable and whole and choice.recipe == "reference" and pattern.info.exact
     return RunSpec(
         run_id=where.run_id,
         task=info.name,
@@ -146,7 +164,7 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
         mlb_version=__version__,
         git_revision=git_revision(),
         launched_unix_ns=time.time_ns(),
-        aggregation=request.aggregation,
+        aggregation=str(pattern),
         measure_overhead=request.measure_overhead,
     )
 

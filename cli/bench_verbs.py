@@ -9,6 +9,7 @@ from ..provisioner import runs
 from ..results.run import RunFolder
 from ..results.tail import last_lines
 from ..results.text import harmless
+from . import bench_raw
 from .bench_nodes import bring, stop_on_fleet
 from .console import note, show_json, show_text
 from .dirs import runs_dir
@@ -23,7 +24,8 @@ def attach(name: str | None, as_json: bool) -> int:
     """Follow a run from its first event to its end; returns the run's exit code."""
     folder = runs.find(runs_dir(), name)
     note(f"run {folder.run_id}")
-    return conclude(folder, follow(folder), as_json)
+    ending = bench_raw.conclude if bench_raw.is_raw(folder) else conclude
+    return ending(folder, follow(folder), as_json)
 
 
 def status(name: str | None, as_json: bool) -> None:

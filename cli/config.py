@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..aggregation.catalogue import DEFAULT as DEFAULT_AGGREGATION
 from ..errors import UsageError
 from ..provisioner.shape import BACKENDS
-from ..results.run import AGGREGATIONS
 from .dirs import config_file
 
 
@@ -83,9 +83,9 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("backend", partial(_one_of, BACKENDS), None, "nccl where there are GPUs, else gloo"),
         Setting(
             "aggregation",
-            partial(_one_of, AGGREGATIONS),
-            AGGREGATIONS[0],
-            "what happens to the gradients: one blocking all-reduce, or torch's DDP",
+            _text,
+            DEFAULT_AGGREGATION,
+            "communication pattern, NAME[:OPTION=VALUE[:...]]",
         ),
         Setting(
             "seed", partial(_whole, 0), None, "seed of weights, dropout and data order; the task's own where not set"

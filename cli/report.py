@@ -25,6 +25,8 @@ def report(
     from ..provisioner.runs import find, state_of
     from ..results.metrics import compute
     from ..results.report import to_markdown
+    from .bench_raw import is_raw
+    from .bench_raw import show as show_raw
     from .console import show_json, show_text
     from .dirs import runs_dir
     from .show import show_metrics
@@ -37,6 +39,9 @@ def report(
     all_metrics = []
     for name in names:
         folder = find(runs_dir(), name)
+        if is_raw(folder):
+            show_raw(folder, as_json=as_json, markdown=markdown)
+            continue
         over = state_of(folder).over
         all_metrics.append(compute(folder))
         if over:

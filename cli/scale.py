@@ -23,7 +23,10 @@ def scale(
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes on each node, where there are no GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
-    aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
+    aggregation: Annotated[
+        str | None,
+        typer.Option(help="Communication pattern: NAME[:OPTION=VALUE[:...]]; `mlb bench patterns` shows them."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first run of each size; others count up.")] = None,

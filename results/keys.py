@@ -63,6 +63,9 @@ BARE_STEP: Final = "bare_step"
 OVERHEAD_PAIR: Final = "overhead_pair"
 LOG_THREAD: Final = "log_thread"
 
+# Task 0a: one operation at one size, and how long each repetition took on this rank.
+RAW_POINT: Final = "raw_point"
+
 # Facts about a rank.
 HYPERPARAMETER: Final = "hyperparameter"
 OPTIMISER_SWITCH: Final = "optimiser_switch"

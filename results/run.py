@@ -20,9 +20,6 @@ from .node import status_from
 
 RUN_SCHEMA_VERSION = 1
 
-AGGREGATIONS = ("allreduce", "ddp")
-"""Communication patterns there are, the default first (aggregation/patterns.py)."""
-
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -80,8 +77,8 @@ class RunSpec:
     """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
-    aggregation: str = AGGREGATIONS[0]
-    """The communication pattern, one of `AGGREGATIONS`."""
+    aggregation: str = "allreduce"
+    """The communication pattern and what of its options was set, as `--aggregation` takes it: `topk:ratio=0.1`."""
     measure_overhead: bool = False
     """Whether half of the steps are trained without being measured, to say what measuring costs."""
     batch_per_rank: int | None = None

@@ -74,6 +74,7 @@ class TrainingLoop:
             self._evaluate("test", epoch=0)
         with self.stage(keys.STAGE_FINISH):
             self._compare_clocks()
+            self._aggregation.finish()
             self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
             if self._checkpoints is not None:
                 self._checkpoints.wait()
@@ -154,6 +155,9 @@ class TrainingLoop:
         self._watch.lap("communication")
         self._task.optimise()
         self._watch.lap("optimiser")
+        if self._aggregation.acts_after_step:
+            step.bytes_reduced += self._aggregation.after_step()
+            self._watch.lap("communication")
         step.samples, step.tokens = batch.samples, batch.tokens
         self._tokens = batch.tokens
         step.warmup = self._steps < WARMUP_STEPS
@@ -197,7 +201,8 @@ class TrainingLoop:
     def _evaluate(self, split: str, epoch: int) -> Evaluation:
         start = time.monotonic_ns()
         self._log.event(keys.EVAL_START, time_ns=start, epoch_num=epoch, split=split)
-        evaluation = self._task.evaluate(split)
+        with self._aggregation.evaluating():
+            evaluation = self._task.evaluate(split)
         self._clock.settle()
         stop = time.monotonic_ns()
         self._log.event(

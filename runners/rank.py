@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from ..aggregation.patterns import PATTERNS
+from ..aggregation import patterns
 from ..results import keys
 from ..results.run import RunFolder, RunSpec
 from ..results.writer import EventLog
 from ..tasks import catalogue
 from ..tasks.base import Setup, Task
+from . import raw
 from .alignment import ClockExchange
 from .checkpoint import Checkpoints, resume
 from .group import ProcessGroup
@@ -33,24 +34,32 @@ def run_rank(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> N
     group = ProcessGroup.join(spec.backend)
     clocks = ClockExchange(group)
     log_stage(log, "process_group", start)
+    if spec.task == raw.TASK:
+        raw.measure(spec, group, log)
+    else:
+        _train(folder, spec, group, clocks, log)
+    clocks.close()
+    # Only after success: with a peer gone, closing the group can block.
+    group.leave()
+
+
+def _train(folder: RunFolder, spec: RunSpec, group: ProcessGroup, clocks: ClockExchange, log: EventLog) -> None:
     start = time.monotonic_ns()
     task = _create_task(spec, group)
     group.broadcast_from_first(task.model)
     # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
     torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
-    aggregation = PATTERNS[spec.aggregation](task.model, group.world_size)
     checkpoints = Checkpoints(folder, group.rank, group.world_size, spec.checkpoint_steps)
     position = None
     if spec.resume_from:
         position = resume(Path(spec.resume_from), task, group.rank, group.world_size)
+    aggregation = patterns.create(spec.aggregation, task.model, group.world_size)
     if group.rank == 0:
         _log_facts(log, spec, task)
     log_stage(log, "model", start)
     loop = TrainingLoop(spec, task, aggregation, log, group.device, clocks, checkpoints=checkpoints, start=position)
     loop.run()
-    clocks.close()
-    # Only after success: with a peer gone, closing the group can block.
-    group.leave()
+    aggregation.close()
 
 
 def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:

@@ -87,16 +87,15 @@ def small_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(tmp_path_factory.mktemp("rows"), arrays)
 
 
-@pytest.fixture
-def run_ranks(tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(scope="module")
+def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Runs a script of the tests on real gloo ranks, under torchrun; gives the folder the ranks wrote to.
 
     Called as `run_ranks(script, world, *arguments)`; the script gets the folder and the arguments.
     """
 
     def run(script: Path, world: int, *arguments: str) -> Path:
-        out = tmp_path / f"ranks-{world}"
-        out.mkdir()
+        out = tmp_path_factory.mktemp(f"ranks-{world}")
         torchrun = [
             "-m",
             "torch.distributed.run",

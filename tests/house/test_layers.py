@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
 
 ALLOWED = {
-    "cli": {"infra", "provisioner", "tasks", "results"},
+    "cli": {"infra", "provisioner", "tasks", "aggregation", "results"},
     "infra": {"templates", "results"},  # docs/decisions/0007
     "provisioner": {"templates", "results"},  # docs/decisions/0002
     "runners": {"tasks", "aggregation", "results"},
@@ -63,6 +63,18 @@ def test_the_cli_knows_the_tasks_by_their_catalogue_alone() -> None:
         for name in imports(path):
             if name.startswith("mlb.tasks"):
                 assert name.startswith("mlb.tasks.catalogue"), f"{path.name} imports {name}"
+
+
+def test_the_cli_knows_the_patterns_by_their_catalogue_alone() -> None:
+    for path in files_of("cli"):
+        for name in imports(path):
+            if name.startswith("mlb.aggregation"):
+                assert name.startswith("mlb.aggregation.catalogue"), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("file", ["catalogue", "option", "graphs"])
+def test_the_catalogue_of_patterns_needs_no_torch(file: str) -> None:
+    assert not [n for n in imports(ROOT / "aggregation" / f"{file}.py") if n.split(".")[0] == "torch"]
 
 
 @pytest.mark.parametrize("room", sorted(FREE_OF_TORCH))

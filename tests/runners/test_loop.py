@@ -1,13 +1,14 @@
 """The loop's decisions, on a task whose quality is scripted; the log it writes is the real one."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from mlb.aggregation.base import Observer, Unobserved
+from mlb.aggregation.base import Aggregation
+from mlb.aggregation.exchange import Exchange
 from mlb.results.log import read_log
 from mlb.results.run import RunSpec
 from mlb.results.writer import EventLog
@@ -58,25 +59,10 @@ class ScriptedTask:
         return "asgd" if quality == 42.0 else None
 
 
-class NoAggregation:
-    name = "none"
-    backward_ends_in = "backward"
-    observer: Observer = Unobserved()
-
-    def __init__(self, model: nn.Module, world_size: int) -> None:
-        return None
-
-    def wrap(self, forward: Any) -> Any:
-        return forward
-
-    def reduce(self) -> int:
-        return 0
-
-
 def train(path: Path, task: ScriptedTask, spec: RunSpec = SPEC) -> tuple[str, list[tuple[str, Mapping[str, object]]]]:
     log = EventLog(path, rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
     try:
-        reason = TrainingLoop(spec, task, NoAggregation(task.model, 1), log, torch.device("cpu")).run()
+        reason = TrainingLoop(spec, task, Aggregation(task.model, Exchange(1)), log, torch.device("cpu")).run()
     finally:
         log.close()
     return reason, [(event.key, event.fields) for event in read_log(path).events]
@@ -135,3 +121,41 @@ def test_digests_tell_weights_apart_to_the_last_bit() -> None:
     with torch.no_grad():
         two.bias[2] = torch.nextafter(two.bias[2], torch.tensor(9.0))
     assert parameter_digest(one) != parameter_digest(two)
+
+
+class Watched(Aggregation):
+    """Writes down when the loop calls it."""
+
+    acts_after_step = True
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(1, 1), Exchange(1))
+        self.calls: list[str] = []
+
+    def reduce(self) -> int:
+        self.calls.append("reduce")
+        return 3
+
+    def after_step(self) -> int:
+        self.calls.append("after")
+        return 4
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        self.calls.append("evaluating")
+        yield
+        self.calls.append("evaluated")
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+
+
+def test_when_a_pattern_is_called(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "log", rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
+    pattern = Watched()
+    TrainingLoop(SPEC, ScriptedTask([1.0]), pattern, log, torch.device("cpu")).run()
+    log.close()
+    evaluation = ["evaluating", "evaluated"]
+    assert pattern.calls == [*["reduce", "after"] * 2, *evaluation, *evaluation, "finish"]
+    steps = [event.fields for event in read_log(tmp_path / "log").events if event.key == "step"]
+    assert [step["bytes_reduced"] for step in steps] == [7, 7]

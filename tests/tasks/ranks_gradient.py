@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from mlb.aggregation.all_reduce import BlockingAllReduce
+from mlb.aggregation.patterns import create
 from mlb.models.awd_lstm import AWDLSTM, AWDLSTMConfig
 from torch.nn import functional as F
 
@@ -14,7 +14,7 @@ dist.init_process_group("gloo")
 rank, world = dist.get_rank(), dist.get_world_size()
 torch.manual_seed(43)
 model = AWDLSTM(AWDLSTMConfig().without_dropout())
-aggregation = BlockingAllReduce(model, world)
+aggregation = create("allreduce", model, world)
 text_TB = torch.randint(0, 33_278, (length + 1, columns), generator=torch.Generator().manual_seed(1))
 share = columns // world
 mine_TB = text_TB[:, rank * share : (rank + 1) * share]

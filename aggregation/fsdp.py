@@ -1,0 +1,106 @@
+"""FSDP2: parameters, gradients and optimiser state in shards, gathered for the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
+from torch.optim import ASGD, Optimizer
+
+from .base import Aggregation
+from .exchange import Exchange
+from .optimiser import AroundSteps
+
+
+class FullyShardedDDP(Aggregation):
+    """torch's `fully_shard` on the model as one unit, as tasks also use its weights outside of its forward method.
+
+    The parameters become DTensors of which each rank has a slice; an optimiser that was made before is pointed to
+    them before its first step. On gloo the reduce-scatter sends as much as an all-reduce (exchange.py).
+    The weights are gathered right after the step that changed them, where nothing else goes on.
+    """
+
+    acts_after_step = True
+
+    def __init__(self, model: nn.Module, exchange: Exchange) -> None:
+        super().__init__(model, exchange)
+        self._sharded: dict[nn.Parameter, nn.Parameter] = {}
+        self._hooks: AroundSteps | None = None
+        if self.world_size > 1:
+            self.backward_ends_in = "communication"
+            self._shard()
+
+    def _shard(self) -> None:
+        before = list(self.model.parameters())
+        device = before[0].device.type
+        fully_shard(self.model, mesh=init_device_mesh(device, (self.world_size,)), reshard_after_forward=False)
+        assert isinstance(self.model, FSDPModule)
+        self.model.set_custom_all_gather(_ToldAllGather(self.exchange))
+        self.model.set_custom_reduce_scatter(_ToldReduceScatter(self.exchange))
+        self._sharded = dict(zip(before, self.model.parameters(), strict=True))
+        self._hooks = AroundSteps(self._point_to_shards)
+        # Tasks look at weights outside of forward; between steps they are therefore whole.
+        self.finish()
+
+    def _point_to_shards(self, optimiser: Optimizer) -> None:
+        if isinstance(optimiser, ASGD):
+            raise RuntimeError("the fsdp pattern cannot evaluate ASGD's averaged weights: use zero1")
+        for group in optimiser.param_groups:
+            group["params"] = [self._sharded.get(p, p) for p in group["params"]]
+
+    def reduce(self) -> int:
+        """Backward has averaged the gradients already; this only says how much was sent since the last step."""
+        return self.exchange.take()
+
+    def after_step(self) -> int:
+        self._gather()
+        return self.exchange.take()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """With whole weights throughout: ranks may evaluate batches of different number."""
+        self.finish()
+        yield
+
+    def finish(self) -> None:
+        with self.exchange.unobserved():
+            self._gather()
+
+    def _gather(self) -> None:
+        if isinstance(self.model, FSDPModule):
+            self.model.unshard()
+
+    def close(self) -> None:
+        if self._hooks:
+            self._hooks.close()
+
+
+class _ToldAllGather(DefaultAllGather):
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __call__(self, output_tensor: Any, input_tensor: Any, group: Any, async_op: bool = False) -> Any:
+        ranks = self._exchange.ranks
+        with self._exchange.told("all_gather", output_tensor.nbytes, (ranks - 1) / ranks * output_tensor.nbytes):
+            work = super().__call__(output_tensor, input_tensor, group, async_op)
+            if work is not None:
+                work.wait()
+        return None
+
+
+class _ToldReduceScatter(DefaultReduceScatter):
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __call__(self, output_tensor: Any, input_tensor: Any, group: Any, op: Any, async_op: bool = False) -> Any:
+        ranks = self._exchange.ranks
+        self._exchange.observer.backward_done()
+        factor = (2 if dist.get_backend(group) == "gloo" else 1) * (ranks - 1) / ranks
+        with self._exchange.told("reduce_scatter", input_tensor.nbytes, factor * input_tensor.nbytes):
+            return super().__call__(output_tensor, input_tensor, group, op, async_op)

@@ -1,0 +1,187 @@
+"""Task 0a: the raw speed of collectives, without a model around them.
+
+Each repetition starts after a barrier and is timed on every rank; the slowest rank's time is the operation's, which
+the reader takes (results/raw.py). The first ones are discarded. Every size's result is checked once. Where there are
+several backends, each size is measured on all of them before the next size, so that they share the machine's moods.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..results import keys
+from ..results.raw import OPERATIONS, element_bytes, elements, plan_of
+from ..results.run import RunSpec
+from ..results.writer import EventLog
+from .group import ProcessGroup
+
+TASK = "task0a"
+_WARMUP = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tensors live and who moves them."""
+
+    backend: str
+    device: torch.device
+    group: Any
+
+
+def measure(spec: RunSpec, group: ProcessGroup, log: EventLog) -> None:
+    """Measure every operation, type and size of the run's plan on every backend, and log each."""
+    plan = plan_of(spec.goal)
+    places = list(_places(spec, group))
+    log.event(keys.RUN_START)
+    for size in plan.sizes:
+        for dtype in plan.dtypes:
+            for operation in OPERATIONS:
+                for place in places:
+                    _measure(operation, dtype, size, place, plan.seconds, log)
+    log.event(keys.RUN_STOP, status="success", reason="steps")
+
+
+def _places(spec: RunSpec, group: ProcessGroup) -> Iterator[Place]:
+    if spec.backend == "gloo":
+        yield Place("gloo", torch.device("cpu"), dist.group.WORLD)
+        return
+    yield Place("gloo", torch.device("cpu"), dist.new_group(backend="gloo"))
+    yield Place(spec.backend, group.device, dist.group.WORLD)
+
+
+def _measure(operation: str, dtype: str, size: int, place: Place, seconds: float, log: EventLog) -> None:
+    ranks, rank = dist.get_world_size(), dist.get_rank()
+    count = elements(operation, size, dtype, ranks)
+    case = Case(operation, getattr(torch, dtype), count, place, ranks, rank)
+    case.fill()
+    case.run()
+    correct = case.is_correct()
+    warm = [case.timed() for _ in range(_WARMUP)]
+    repetitions = _repetitions(min(warm), seconds, place)
+    start = time.monotonic_ns()
+    times = [case.timed() for _ in range(repetitions)]
+    now = time.monotonic_ns()
+    log.event(
+        keys.RAW_POINT,
+        time_ns=now,
+        start_ns=start,
+        duration_ns=now - start,
+        backend=place.backend,
+        device=place.device.type,
+        operation=operation,
+        dtype=dtype,
+        size_bytes=count * element_bytes(dtype),
+        warmup=_WARMUP,
+        correct=correct,
+        times_ns=times,
+    )
+
+
+def _repetitions(time_ns: int, seconds: float, place: Place) -> int:
+    """As many as fit into the time by rank 0's measure, from 5 to 200; the same on every rank."""
+    wanted = torch.tensor([max(5, min(200, int(seconds * 1e9 / max(1, time_ns))))], device=place.device)
+    dist.broadcast(wanted, src=0, group=place.group)
+    return int(wanted.item())
+
+
+class Case:
+    """One operation on tensors of one size.
+
+    Args:
+        count: elements of the buffer that nccl-tests calls the size: of what is gathered, scattered or swapped as a
+            whole, a multiple of the ranks.
+    """
+
+    def __init__(self, operation: str, dtype: torch.dtype, count: int, place: Place, ranks: int, rank: int) -> None:
+        self._place, self._ranks, self._rank = place, ranks, rank
+        sent, received = {
+            "all_gather": (count // ranks, count),
+            "reduce_scatter": (count, count // ranks),
+        }.get(operation, (count, count))
+        self._sent = torch.empty(sent, dtype=dtype, device=place.device)
+        in_place = operation in ("all_reduce", "broadcast")
+        self._received = self._sent if in_place else torch.empty(received, dtype=dtype, device=place.device)
+        self._call: Callable[[], object] = getattr(self, f"_{operation}")
+        self._expected: Callable[[], Tensor] = getattr(self, f"_expected_of_{operation}")
+
+    def fill(self) -> None:
+        """Small whole numbers, told apart by rank, whose sums are exact in 16 bits."""
+        self._sent.fill_(self._value(self._rank))
+
+    def run(self) -> None:
+        self._call()
+        self._settle()
+
+    def timed(self) -> int:
+        """Nanoseconds of one repetition on this rank, from a barrier on."""
+        dist.barrier(group=self._place.group)
+        self._settle()
+        start = time.monotonic_ns()
+        self.run()
+        return time.monotonic_ns() - start
+
+    def is_correct(self) -> bool:
+        """Whether the buffer holds what the operation should leave in it, element by element."""
+        want = self._expected().to(self._received.dtype)
+        got = self._received.view(len(want), -1)
+        return bool((got == want.to(got.device)[:, None]).all())
+
+    def _value(self, rank: int) -> int:
+        return 1 + rank % 3
+
+    def _settle(self) -> None:
+        if self._place.device.type == "cuda":
+            torch.cuda.synchronize(self._place.device)
+
+    def _all_values(self) -> Tensor:
+        return torch.tensor([self._value(rank) for rank in range(self._ranks)])
+
+    def _all_reduce(self) -> None:
+        dist.all_reduce(self._sent, group=self._place.group)
+
+    def _expected_of_all_reduce(self) -> Tensor:
+        return self._all_values().sum().reshape(1)
+
+    def _all_gather(self) -> None:
+        dist.all_gather(list(self._received.chunk(self._ranks)), self._sent, group=self._place.group)
+
+    def _expected_of_all_gather(self) -> Tensor:
+        return self._all_values()
+
+    def _reduce_scatter(self) -> None:
+        dist.reduce_scatter(self._received, list(self._sent.chunk(self._ranks)), group=self._place.group)
+
+    def _expected_of_reduce_scatter(self) -> Tensor:
+        return self._all_values().sum().reshape(1)
+
+    def _broadcast(self) -> None:
+        dist.broadcast(self._sent, src=0, group=self._place.group)
+
+    def _expected_of_broadcast(self) -> Tensor:
+        return torch.tensor([self._value(0)])
+
+    def _all_to_all(self) -> None:
+        dist.all_to_all_single(self._received, self._sent, group=self._place.group)
+
+    def _expected_of_all_to_all(self) -> Tensor:
+        return self._all_values()
+
+    def _send_recv(self) -> None:
+        if self._ranks == 1:
+            self._received.copy_(self._sent)
+            return
+        after, before = (self._rank + 1) % self._ranks, (self._rank - 1) % self._ranks
+        group = self._place.group
+        swap = [dist.P2POp(dist.isend, self._sent, after, group), dist.P2POp(dist.irecv, self._received, before, group)]
+        for work in dist.batch_isend_irecv(swap):
+            work.wait()
+
+    def _expected_of_send_recv(self) -> Tensor:
+        return torch.tensor([self._value((self._rank - 1) % self._ranks)])

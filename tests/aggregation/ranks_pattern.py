@@ -1,0 +1,75 @@
+"""One rank of test_mathematics: trains with a pattern and saves what came of it, and what the observer was told."""
+
+import json
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+sys.path.insert(0, str(Path(__file__).parent))
+from mlb.aggregation.patterns import create
+from training import STEPS, Trainer, data, loss, net, weights
+
+warnings.simplefilter("error")
+# torch's own: FSDP2 and DDP call names of their own that are on the way out.
+warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+
+
+class Told:
+    """Writes down what a pattern says."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.ended = self.done = 0
+
+    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:
+        self.begun.append((operation, payload_bytes))
+        return self.end
+
+    def end(self) -> None:
+        self.ended += 1
+
+    def backward_done(self) -> None:
+        self.done += 1
+
+
+def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
+    model = net()
+    trainer = Trainer(model, optimiser, clip)
+    aggregation = create(pattern, model, dist.get_world_size())
+    aggregation.observer = told = Told()
+    forward = aggregation.wrap(lambda batch: (loss(model, batch), torch.zeros(())))
+    track, handed_over, sent = [], [], []
+    for step in range(STEPS):
+        objective, _ = forward(data(step, dist.get_rank()))
+        objective.backward()
+        payload = aggregation.reduce()
+        trainer.optimise()
+        handed_over.append(payload + aggregation.after_step())
+        sent.append(aggregation.exchange.sent_bytes)
+        track.append(weights(model))
+    with aggregation.evaluating():
+        evaluated = weights(model)
+    aggregation.finish()
+    found = {"track": track, "evaluated": evaluated, "final": weights(model)}
+    state = [s for p in trainer.optimiser.state.values() for s in p.values() if torch.is_tensor(s) and s.dim()]
+    aggregation.close()
+    assert told.ended == len(told.begun)
+    return found | {"told": told.begun, "handed_over": handed_over, "sent": sent, "state": sum(map(torch.numel, state))}
+
+
+out, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
+dist.init_process_group("gloo", timeout=timedelta(seconds=200))
+for number, case in enumerate(cases):
+    try:
+        result = train(*case)
+    except Exception:  # noqa: BLE001  # the test shows it
+        result = {"error": traceback.format_exc()}
+    torch.save(result, out / f"{number}-{dist.get_rank()}.pt")
+dist.destroy_process_group()

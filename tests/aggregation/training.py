@@ -1,0 +1,88 @@
+"""A small training that ranks do with a pattern, and one process alone without: the same maths, the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+STEPS = 5
+COLUMNS = 4
+
+
+class Net(nn.Module):
+    """Matrices, a vector, a convolution's kernel, an odd number of elements, and a parameter that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 17)
+        self.unused = nn.Parameter(torch.ones(7))
+        self.scale = nn.Parameter(torch.ones(1))
+        self.kernel = nn.Parameter(torch.randn(2, 1, 3) / 3)
+        self.last = nn.Linear(30, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x)) * self.scale
+        return self.last(nn.functional.conv1d(hidden[:, None], self.kernel).flatten(1))
+
+
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net().double()
+
+
+def data(step: int, rank: int) -> Tensor:
+    """A rank's batch of a step, (COLUMNS, 3)."""
+    return torch.randn(COLUMNS, 3, generator=torch.Generator().manual_seed(97 * step + rank), dtype=torch.float64)
+
+
+def loss(model: nn.Module, batch: Tensor) -> Tensor:
+    return model(batch).sub(1).pow(2).mean()
+
+
+Maker = Callable[[nn.Module], torch.optim.Optimizer]
+
+OPTIMISERS: dict[str, Maker] = {
+    "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+    "plain": lambda model: torch.optim.SGD(model.parameters(), lr=0.1),
+    "adam": lambda model: torch.optim.Adam(model.parameters(), lr=0.01),
+}
+
+
+class Trainer:
+    """What a task does of a step, with clipping as some tasks have it."""
+
+    def __init__(self, model: nn.Module, optimiser: str, clip: float = 1e9) -> None:
+        self.model, self.clip = model, clip
+        self.optimiser = OPTIMISERS[optimiser](model)
+
+    def optimise(self) -> None:
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=False)
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
+
+
+def global_batch(world: int, optimiser: str, clip: float = 1e9, steps: int = STEPS) -> Tensor:
+    """The weights after training one process on all ranks' batches together."""
+    model = net()
+    trainer = Trainer(model, optimiser, clip)
+    for step in range(steps):
+        torch.stack([loss(model, data(step, rank)) for rank in range(world)]).mean().backward()
+        trainer.optimise()
+    return weights(model)
+
+
+def local_steps(start: Tensor, rank: int, first: int, last: int) -> Tensor:
+    """Weights after one rank's plain SGD steps `first` to `last` - 1 from given weights."""
+    model = net()
+    nn.utils.vector_to_parameters(start.clone(), model.parameters())
+    trainer = Trainer(model, "plain")
+    for step in range(first, last):
+        loss(model, data(step, rank)).backward()
+        trainer.optimise()
+    return weights(model)
