@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from mlb.aggregation.base import Aggregation
+from mlb.aggregation.exchange import Exchange
 from mlb.errors import ResultsInvalid
 from mlb.results.log import read_log
 from mlb.results.run import RunFolder, rank_checkpoint
@@ -27,16 +29,6 @@ from support import example_spec
 from task_support import setup_of
 
 SPEC = example_spec(ranks=1, target=-1.0, max_epochs=3)
-
-
-class NoAggregation:
-    name = "none"
-
-    def __init__(self, model: object = None, world_size: int = 1) -> None:
-        return None
-
-    def reduce(self) -> int:
-        return 0
 
 
 def task_1a(request: Any) -> Task1a:
@@ -65,7 +57,13 @@ def train(task: Any, folder: RunFolder, *, position: Position | None = None, ste
     log = EventLog(folder.rank_events(0), rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
     spec = replace(SPEC, target_is_upper_bound=True, max_steps=steps)
     loop = TrainingLoop(
-        spec, task, NoAggregation(), log, torch.device("cpu"), checkpoints=Checkpoints(folder, 0, 1, 1), start=position
+        spec,
+        task,
+        Aggregation(task.model, Exchange(1)),
+        log,
+        torch.device("cpu"),
+        checkpoints=Checkpoints(folder, 0, 1, 1),
+        start=position,
     )
     try:
         loop.run()
