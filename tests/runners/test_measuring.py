@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlb.aggregation.base import Aggregation
+from mlb.aggregation.exchange import Exchange
 from mlb.results.overhead import measuring_cost
 from mlb.results.reader import read_rank
 from mlb.results.writer import EventLog
@@ -13,7 +15,7 @@ from mlb.runners.loop import TrainingLoop
 from mlb.runners.overhead import Overhead
 from mlb.runners.stopwatch import Stopwatch
 
-from .test_loop import SPEC, NoAggregation, ScriptedTask
+from .test_loop import SPEC, ScriptedTask
 from .test_stopwatch import ScriptedClock
 
 
@@ -70,7 +72,12 @@ def train(path: Path, steps: int, **spec: object) -> None:
     task = ScriptedTask([30.0] * 99)
     changed = replace(SPEC, max_steps=steps, max_epochs=99, **spec)
     TrainingLoop(
-        changed, task, NoAggregation(task.model, 1), log, __import__("torch").device("cpu"), ClockExchange(Alone())
+        changed,
+        task,
+        Aggregation(task.model, Exchange(1)),
+        log,
+        __import__("torch").device("cpu"),
+        ClockExchange(Alone()),
     ).run()
     log.close()
 
