@@ -21,6 +21,7 @@ app.add_typer(infra.app, name="infra")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)
+app.command("compare")(report.compare)
 app.command("runs")(runs.runs)
 app.command("config")(config_show.config)
 

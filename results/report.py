@@ -20,7 +20,7 @@ _STAGES_SHOWN = 20
 _HOSTS_SHOWN = 8
 _TAIL_BYTES = 16 << 10
 
-_LABELS = {
+PART_LABELS = {
     "startup": "start-up",
     "host_to_device": "host to device",
     "communication": "communication (1)",
@@ -168,7 +168,7 @@ def _split_table(split: Split) -> Table:
         seconds = [rank.seconds(part) for rank in split.ranks]
         spread = (min(seconds), max(seconds)) if many else seconds[: len(each)]
         numbers = (_seconds(split.mean_seconds(part)), f"{split.mean_percent(part):.1f}", *map(_seconds, spread))
-        rows.append((_LABELS.get(part, part), *numbers))
+        rows.append((PART_LABELS.get(part, part), *numbers))
     wall = _seconds(split.wall_s or 0.0)
     headers = ("part", "mean s" if each else "s", "%", *(("least s", "most s") if many else each))
     return Table(

@@ -231,11 +231,19 @@ def write_json(path: Path, value: Any) -> None:
         OSError: the file could not be written; the old one, if any, is untouched.
     """
     plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    write_text(path, json.dumps(plain, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, readable by its owner alone, in one step.
+
+    Raises:
+        OSError: as `write_json`.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(plain, file, indent=2)
-            file.write("\n")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -1,4 +1,4 @@
-"""How a run went over time: the split, the throughput and the loss in a few hundred buckets, whatever the run's length."""
+"""How a run went over time: split, throughput and loss in a few hundred buckets, whatever the run's length."""
 
 from __future__ import annotations
 
@@ -142,7 +142,9 @@ def series_of(folder: RunFolder, metrics: Metrics, buckets: int = BUCKETS) -> Se
     jobs = [(folder.rank_events(r.rank), (r.unix_ns(0) or 0) - launched) for r in placed]
     read = partial(_read, width_ns=width_ns, buckets=buckets)
     ranks = _map(read, jobs)
-    loss = np.divide(ranks[0].loss_sum, ranks[0].loss_count, where=ranks[0].loss_count > 0, out=np.full(buckets, np.nan))
+    loss = np.divide(
+        ranks[0].loss_sum, ranks[0].loss_count, where=ranks[0].loss_count > 0, out=np.full(buckets, np.nan)
+    )
     return Series(
         width_s=width_ns / 1e9,
         parts_s={part: sum_ns / 1e9 / len(ranks) for part, sum_ns in _sums([r.parts_ns for r in ranks]).items()},
@@ -160,9 +162,7 @@ def _read(job: tuple[Path, int], *, width_ns: int, buckets: int) -> _RankSeries:
     return series
 
 
-def _map(
-    read: Callable[[tuple[Path, int]], _RankSeries], jobs: Sequence[tuple[Path, int]]
-) -> list[_RankSeries]:
+def _map(read: Callable[[tuple[Path, int]], _RankSeries], jobs: Sequence[tuple[Path, int]]) -> list[_RankSeries]:
     processes = min(len(os.sched_getaffinity(0)), len(jobs))
     if processes < 2 or sum(path.stat().st_size for path, _ in jobs) < _POOL_FROM_BYTES:
         return [read(job) for job in jobs]

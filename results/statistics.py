@@ -61,12 +61,15 @@ class Difference:
     runs_needed: int | None
     """Runs of each group that would show a difference of the observed size; None where there is nothing to show."""
 
-    @property
-    def decided(self) -> bool:
-        """Whether the difference is outside noise: interval and permutation test both say so."""
+    def decided(self, comparisons: int = 1) -> bool:
+        """Whether the difference is outside noise: interval and permutation test both say so.
+
+        Args:
+            comparisons: how many are made at once; the test's level is divided by it (Bonferroni).
+        """
         if self.interval is None or self.p_value is None:
             return False
-        return not self.interval.holds(1.0) and self.p_value <= 1 - CONFIDENCE
+        return not self.interval.holds(1.0) and self.p_value <= (1 - CONFIDENCE) / comparisons + 1e-12
 
 
 def sample_of(values: Sequence[float]) -> Sample:
@@ -107,9 +110,7 @@ def difference_of(first: Sequence[float], second: Sequence[float]) -> Difference
     if min(len(first), len(second)) < MINIMUM_RUNS:
         return Difference(ratio, None, None, None)
     ratios = _medians(second, RESAMPLES, 1) / _medians(first, RESAMPLES, 2)
-    return Difference(
-        ratio, _percentiles(ratios, CONFIDENCE), permutation_p(first, second), runs_needed(first, second)
-    )
+    return Difference(ratio, _percentiles(ratios, CONFIDENCE), permutation_p(first, second), runs_needed(first, second))
 
 
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:

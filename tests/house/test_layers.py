@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
 
 ALLOWED = {
-    "cli": {"infra", "provisioner", "tasks", "results"},
+    "cli": {"infra", "pages", "provisioner", "tasks", "results"},
     "infra": {"templates"},
     "provisioner": {"templates", "results"},  # docs/decisions/0002
     "runners": {"tasks", "aggregation", "results"},
@@ -18,10 +18,11 @@ ALLOWED = {
     "aggregation": set(),
     "models": set(),
     "datasets": set(),
+    "pages": {"results", "templates"},  # docs/decisions/0014
     "results": set(),
     "templates": set(),
 }
-FREE_OF_TORCH = {"cli", "infra", "provisioner", "results", "templates"}
+FREE_OF_TORCH = {"cli", "infra", "pages", "provisioner", "results", "templates"}
 NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
 CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
 DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich")

@@ -24,7 +24,7 @@ def test_the_buckets_add_up_to_the_split(small_run, tmp_path: Path) -> None:
     assert series.amounts["samples"].sum() == pytest.approx(metrics.samples)
     assert series.buckets * series.width_s == pytest.approx(metrics.split.wall_s)
     # No bucket holds more time than it is wide.
-    total = np.sum([part for part in series.parts_s.values()], axis=0)
+    total = np.sum(list(series.parts_s.values()), axis=0)
     assert (total <= series.width_s * (1 + 1e-9)).all()
 
 

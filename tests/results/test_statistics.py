@@ -68,12 +68,13 @@ def test_permutation_p_of_many_values_is_drawn() -> None:
 
 
 def test_no_winner_inside_noise() -> None:
-    assert not difference_of((10, 11, 12, 13), (10.5, 11.5, 12.5, 13.5)).decided
-    assert not difference_of((10, 11, 12), (20, 21, 22)).decided, "three against three cannot reach 95 %"
+    assert not difference_of((10, 11, 12, 13), (10.5, 11.5, 12.5, 13.5)).decided()
+    assert not difference_of((10, 11, 12), (20, 21, 22)).decided(), "three against three cannot reach 95 %"
     clear = difference_of((10, 11, 12, 13), (20, 21, 22, 23))
-    assert clear.decided
+    assert clear.decided()
+    assert not clear.decided(comparisons=2), "two questions need a smaller p"
     assert clear.ratio == pytest.approx(21.5 / 11.5)
-    assert not difference_of((10.0,), (20.0,)).decided
+    assert not difference_of((10.0,), (20.0,)).decided()
     assert difference_of((), (1.0,)).ratio is None
 
 
