@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, config_show, data, infra, report, runs
+from . import bench, config_show, data, infra, report, runs, share
 
 app = typer.Typer(
     name="mlb",
@@ -22,6 +22,9 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)
 app.command("compare")(report.compare)
+app.command("pack")(share.pack)
+app.command("verify")(share.verify)
+app.command("rerun")(share.rerun)
 app.command("runs")(runs.runs)
 app.command("config")(config_show.config)
 
