@@ -9,6 +9,8 @@
     ├── CapacityError            4   no zone had the machines; what was begun is gone again
     ├── ProvisionFailed          5   the fleet could not be created; what was begun is gone again
     ├── NodeNotReady             6   a machine is there but failed its checks
+    │   ├── NodeUnreachable          it does not answer over SSH, or the link to it was lost
+    │   └── NodeUnfit                what it has, or how it fares, does not do for this run
     ├── RunFailed                7   a rank died or the run's processes are gone
     ├── GoalMissed               8   the run ended without reaching its goal
     ├── TeardownIncomplete       9   something of a fleet is left and may still cost money
@@ -85,6 +87,14 @@ class NodeNotReady(MlbError):
     """A machine was created but failed its checks; the message names it and shows the evidence."""
 
     exit_code = 6
+
+
+class NodeUnreachable(NodeNotReady):
+    """A node does not answer over SSH, shows another host key than the pinned one, or the link to it was lost."""
+
+
+class NodeUnfit(NodeNotReady):
+    """What a node has, or how it fares, does not do for this run; the message names it and shows the evidence."""
 
 
 class RunFailed(MlbError):

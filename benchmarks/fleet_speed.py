@@ -1,11 +1,15 @@
 """What mlb itself adds to renting a fleet: python benchmarks/fleet_speed.py [RUNS].
 
-AWS is moto, machines are SSH servers in network namespaces of this machine, Terraform and its AWS provider are real
-(docs/fleets.md names the tools). All 64 servers share this machine's cores with the client, which no real fleet's do.
+AWS is moto in a process of its own, machines are SSH servers in network namespaces of this machine, `mlb` is the
+command, Terraform and its AWS provider are real (docs/fleets.md names the tools). All 64 servers share this machine's
+cores with the client, which no real fleet's do: the client's own CPU time says what remains without them.
 """
 
+import json
 import os
+import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,38 +19,62 @@ from pathlib import Path
 from typing import Any
 
 from common import interval, machine
-from mlb.infra import commands, readiness, ssh, terraform
+from mlb.infra import readiness, ssh
 from mlb.infra.fleet import Node
 from mlb.infra.folder import FleetFolder
-from mlb.infra.process import run_lines
-from mlb.infra.watcher import Limits, Watcher
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from infra.conftest import provider_mirror
-from infra.moto_cloud import Cloud, running_moto
-from infra.netns_hosts import Hosts, available
+from netns_hosts import Hosts, available
 
+TESTS = sys.path[0]
 TARGETS_S = {4: 5.0, 64: 10.0}
 TARGET_RATIO = 3.0
-LIMITS = Limits(apply_s=600, destroy_s=600, ready_s=120)
+SERVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from infra.moto_cloud import running_moto
+from netns_hosts import Hosts
+hosts = Hosts(Path(sys.argv[2]))
+hosts.up()
+with running_moto() as cloud:
+    def launch(instance, key):
+        cloud.consoles[instance.id] = hosts.start(instance.id, instance.public_ip, key, gpus=2)
+    cloud.on_launch, cloud.on_end = launch, hosts.kill
+    print(cloud.url, flush=True)
+    sys.stdin.read()
+hosts.down()
+"""
+# Terraform with a stopwatch: mlb's share is what is left of the command's time.
+WRAPPER = """#!/bin/sh
+[ "$1" = version ] && exec {terraform} "$@"
+begun=$(date +%s%N)
+{terraform} "$@"
+code=$?
+echo $(($(date +%s%N) - begun)) >>{log}
+exit $code
+"""
 
 
 @contextmanager
-def hosts_up(folder: Path) -> Iterator[Hosts]:
-    """A network of hosts, gone at the end."""
+def aws(folder: Path) -> Iterator[str]:
+    """The URL of an AWS whose machines answer by SSH; it is gone at the end."""
+    (folder / "hosts").mkdir()
+    command = [sys.executable, "-P", "-c", SERVER, TESTS, str(folder / "hosts")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        yield server.stdout.readline().strip()
+        server.communicate("")
+
+
+def readiness_seconds(folder: Path, runs: int) -> dict[int, list[tuple[float, float]]]:
+    """Seconds to check 4 and 64 nodes, interleaved: wall, and CPU of this side alone."""
+    fleet = FleetFolder(folder / "state", "speed")
+    fleet.create()
     hosts = Hosts(folder)
     hosts.up()
     try:
-        yield hosts
-    finally:
-        hosts.down()
-
-
-def readiness_seconds(folder: Path, runs: int) -> dict[int, list[float]]:
-    """Seconds to check 4 and 64 nodes, interleaved."""
-    fleet = FleetFolder(folder / "state", "speed")
-    fleet.create()
-    with hosts_up(folder) as hosts:
         key = ssh.make_key(fleet)
         nodes, keys = [], {}
         for i in range(64):
@@ -55,81 +83,89 @@ def readiness_seconds(folder: Path, runs: int) -> dict[int, list[float]]:
             keys[f"n-{i}"] = [hosts.start(f"s{i}", address, key, gpus=1)]
         ssh.write_known_hosts(fleet, nodes, keys)
         readiness.check_all(fleet, nodes, 60)  # warms up
-        times: dict[int, list[float]] = {4: [], 64: []}
+        times: dict[int, list[tuple[float, float]]] = {4: [], 64: []}
         for _ in range(runs):
             for count, values in times.items():
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), cpu_s()
                 readiness.refuse_if_any_failed(readiness.check_all(fleet, nodes[:count], 60))
-                values.append(time.perf_counter() - start)
+                values.append((time.perf_counter() - start, cpu_s() - cpu))
+    finally:
+        hosts.down()
     return times
 
 
-def own_seconds(cloud: Cloud, home: Path, count: int) -> float:
-    """Seconds of one apply that are not Terraform's."""
-    spent: list[float] = []
-
-    def timed(*args: Any, **options: Any) -> Any:
-        start = time.perf_counter()
-        try:
-            return run_lines(*args, **options)
-        finally:
-            spent.append(time.perf_counter() - start)
-
-    asked = {"cloud": "aws", "allow_cidr": "10.77.0.1/32", "ssh_user": "root", "gpus": 2, "nodes": count}
-    terraform.run_lines = timed
-    try:
-        start = time.perf_counter()
-        commands.apply(commands.request(asked, home), LIMITS, Watcher())
-        ours = time.perf_counter() - start - sum(spent)
-    finally:
-        terraform.run_lines = run_lines
-    commands.destroy("aws", None, "", LIMITS, Watcher(), home)
-    cloud.reset()
-    return ours
+def cpu_s() -> float:
+    """CPU seconds of this process and of those it waited for: the SSH clients, not the servers."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def apply_seconds(folder: Path, runs: int) -> dict[int, list[float]]:
-    """Our own seconds of an apply of 4 and of 64 nodes, interleaved."""
-    rc = folder / "terraform.rc"
+def own_seconds(folder: Path, env: dict[str, str], count: int) -> tuple[float, float]:
+    """Seconds of one `mlb infra apply`: those that are not Terraform's, and all."""
+    log = folder / "terraform.times"
+    log.write_text("")
+    asked = ["--cloud", "aws", "--gpus", "2", "--nodes", str(count), "--allow-cidr", "10.77.0.1/32"]
+    start = time.perf_counter()
+    done = mlb(env, "apply", *asked, "--ssh-user", "root", "--yes", "--json")
+    wall = time.perf_counter() - start
+    assert json.loads(done)["status"] == "ready"
+    spent = sum(int(line) for line in log.read_text().split()) / 1e9
+    mlb(env, "destroy", "--yes")
+    return wall - spent, wall
+
+
+def mlb(env: dict[str, str], *args: str) -> str:
+    """What a verb of `mlb infra` prints; it must succeed."""
+    command = [sys.executable, "-P", "-m", "mlb", "infra", *args]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def apply_seconds(folder: Path, runs: int) -> dict[int, list[tuple[float, float]]]:
+    """Our own seconds of an apply of 4 and of 64 nodes, interleaved, and the whole command's."""
+    rc, wrapper = folder / "terraform.rc", folder / "terraform"
     rc.write_text(f'provider_installation {{\n  filesystem_mirror {{ path = "{provider_mirror()}" }}\n}}\n')
-    for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
-        os.environ.pop(name, None)
-    with hosts_up(folder) as hosts, running_moto() as cloud:
-
-        def launch(instance: Any, key: str) -> None:
-            cloud.consoles[instance.id] = hosts.start(instance.id, instance.public_ip, key, gpus=2)
-
-        cloud.on_launch, cloud.on_end = launch, hosts.kill
+    wrapper.write_text(WRAPPER.format(terraform=shutil.which("terraform"), log=folder / "terraform.times"))
+    wrapper.chmod(0o755)
+    unwanted = ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN")
+    env: dict[str, Any] = {key: value for key, value in os.environ.items() if key not in unwanted}
+    with aws(folder) as url:
         # Never the user's own account, whatever fails.
-        os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-        os.environ |= {"AWS_ENDPOINT_URL": cloud.url, "AWS_EC2_METADATA_DISABLED": "true"}
-        os.environ["TF_CLI_CONFIG_FILE"] = str(rc)
-        times: dict[int, list[float]] = {4: [], 64: []}
+        env |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_ENDPOINT_URL": url}
+        env |= {"AWS_EC2_METADATA_DISABLED": "true", "TF_CLI_CONFIG_FILE": str(rc)}
+        env |= {"MLB_TERRAFORM": str(wrapper), "MLB_HOME": str(folder / "home")}
+        times: dict[int, list[tuple[float, float]]] = {4: [], 64: []}
         for _ in range(runs):
             for count, values in times.items():
-                values.append(own_seconds(cloud, folder / "state", count))
+                values.append(own_seconds(folder, env, count))
     return times
+
+
+def show(what: str, values: list[float], more: str = "") -> None:
+    """One line: the median and its interval."""
+    median, low, high = interval(values)
+    print(f"{what:<40} median {median:6.2f} s (95 % {low:.2f}-{high:.2f}), n={len(values)}{more}", flush=True)
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    if not (available() and provider_mirror() and (shutil.which("terraform") or shutil.which("tofu"))):
+    if not (available() and provider_mirror() and shutil.which("terraform")):
         sys.exit("fleet_speed needs network namespaces (root), Terraform and a mirror with its AWS provider")
-    print(machine())
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for count, values in apply_seconds(Path(folder), runs).items():
-            median, low, high = interval(values)
-            print(
-                f"mlb's share of an apply, {count:>2} nodes: median {median:.2f} s (95 % {low:.2f}-{high:.2f}), "
-                f"n={runs}, target {TARGETS_S[count]:g} s"
-            )
-    with tempfile.TemporaryDirectory() as folder:
-        checks = readiness_seconds(Path(folder), runs)
+        checks = readiness_seconds(Path(folder), runs * 3)
     for count, values in checks.items():
-        median, low, high = interval(values)
-        print(f"checks of {count:>2} nodes at once: median {median:.2f} s (95 % {low:.2f}-{high:.2f}), n={runs}")
-    ratio, low, high = interval([many / few for few, many in zip(checks[4], checks[64], strict=True)])
+        show(f"checks of {count} nodes at once", [wall for wall, _ in values])
+        show("    CPU of the client alone", [cpu for _, cpu in values])
+    ratio, low, high = interval([many[0] / few[0] for few, many in zip(checks[4], checks[64], strict=True)])
     print(f"checks, 64 nodes against 4: {ratio:.1f}x (95 % {low:.1f}-{high:.1f}), target {TARGET_RATIO:g}x")
+    with tempfile.TemporaryDirectory() as folder:
+        for count, pairs in apply_seconds(Path(folder), runs).items():
+            show(
+                f"mlb's share of an apply, {count} nodes", [own for own, _ in pairs], f", target {TARGETS_S[count]:g} s"
+            )
+            show("    the whole command", [wall for _, wall in pairs])
 
 
 if __name__ == "__main__":

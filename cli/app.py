@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, config_show, data, infra, report, runs, share
+from . import bench, catalog, config_show, data, infra, report, runs, share
 
 app = typer.Typer(
     name="mlb",
@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog="First run: mlb bench task3a --goal smoke",
 )
 app.add_typer(infra.app, name="infra")
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -85,11 +85,13 @@ def ask_allowed() -> bool:
 
 
 @contextmanager
-def live_lines() -> Iterator[Any]:
-    """A display on stderr that is redrawn in place: call `.update(text)` on what this yields."""
+def live_lines(text: Callable[[], str] | None = None) -> Iterator[Any]:
+    """A display on stderr that is redrawn in place: from `text`, or call `.update(text)` on what this yields."""
     from rich.live import Live
+    from rich.text import Text
 
-    with Live(console=_stderr(), refresh_per_second=5, transient=True) as live:
+    get = (lambda: Text("\n".join(map(harmless, text().splitlines())))) if text else None
+    with Live(console=_stderr(), refresh_per_second=5, transient=True, get_renderable=get) as live:
         yield live
 
 

@@ -65,6 +65,11 @@ def apply(
     unknown_price_ok: o.UnknownPrice = None,
     ssh_user: o.SshUser = None,
     memlock: o.Memlock = None,
+    state: o.State = None,
+    hosts: o.HostsFile = None,
+    known_hosts: o.KnownHosts = None,
+    trust_on_first_use: o.Trust = False,
+    force: o.Force = False,
     yes: o.Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the price and the files; touch nothing.")] = False,
     zone_timeout: Annotated[str, typer.Option("--zone-timeout", help="Give a zone up after that long.")] = "15m",
@@ -92,13 +97,16 @@ def apply(
         unknown_price_ok=unknown_price_ok,
         ssh_user=ssh_user,
         memlock=memlock,
+        state=state,
     )
     from . import infra_run
 
+    asked = infra_run.asked(given, hosts, known_hosts, trust=trust_on_first_use)
     if dry_run:
-        infra_run.dry_run(given, as_json)
+        infra_run.dry_run(asked, as_json)
     else:
-        infra_run.apply(given, infra_run.limits(zone_timeout, ready_timeout, lock_timeout), yes=yes, as_json=as_json)
+        limits = infra_run.limits(zone_timeout, ready_timeout, lock_timeout)
+        infra_run.apply(asked, limits, yes=yes, force=force, as_json=as_json)
 
 
 @app.command()
@@ -158,6 +166,7 @@ def destroy(
     name: o.Name = None,
     cloud: o.Cloud = None,
     region: o.Region = None,
+    force: o.Force = False,
     yes: o.Yes = False,
     lock_timeout: o.LockTimeout = "0s",
     as_json: o.Json = False,
@@ -165,7 +174,8 @@ def destroy(
     """Remove a fleet and prove that nothing of it is left; exit code 9 if anything is."""
     from . import infra_run
 
-    infra_run.destroy(name, cloud, region or "", infra_run.limits("15m", "15m", lock_timeout), yes=yes, as_json=as_json)
+    limits = infra_run.limits("15m", "15m", lock_timeout)
+    infra_run.destroy(name, cloud, region or "", limits, yes=yes, force=force, as_json=as_json)
 
 
 @app.command("ls")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,17 @@ MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Dollars per h
 UnknownPrice = Annotated[bool | None, typer.Option("--accept-unknown-price", help="Rent at a price nobody knows.")]
 SshUser = Annotated[str | None, typer.Option("--ssh-user", help="Account on the nodes. [default: the image's]")]
 Memlock = Annotated[bool | None, typer.Option("--memlock", help="Docker: lift the locked-memory limit.")]
+State = Annotated[str | None, typer.Option("--state", help="AWS: keep Terraform's state in s3://BUCKET/PREFIX.")]
+HostsFile = Annotated[
+    Path | None, typer.Option("--hosts", help="ssh: a line a host: ADDRESS [user= port= key= private= gpus= name=]")
+]
+KnownHosts = Annotated[
+    Path | None, typer.Option("--known-hosts", help="ssh: where their host keys are known. [default: your own files]")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-on-first-use", help="ssh: take unknown host keys from whoever answers now.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Although a run uses the fleet, and would be lost.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LockTimeout = Annotated[str, typer.Option("--lock-timeout", help="Wait that long for another command.")]
 

@@ -9,18 +9,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..infra import by_tag, commands
 from ..infra.by_tag import refuse_if_not_built
+from ..infra.existing import Hosts
 from ..infra.quote import Quote
 from ..infra.readiness import Check
 from ..infra.spec import parse_duration
 from ..infra.terraform import Event, Plan
 from ..infra.watcher import Limits, Watcher
 from . import infra_view as view
-from .console import ask_allowed, note, show_json, show_table, show_text
+from .console import ask_allowed, note, show_json, show_table, show_text, stderr_is_live
+from .infra_progress import Progress
 
 _SHOWN = frozenset({"apply_start", "apply_complete", "apply_errored", "apply_progress"})
 
@@ -30,9 +33,13 @@ def limits(zone: str, ready: str, lock: str) -> Limits:
     return Limits(apply_s=parse_duration(zone), ready_s=parse_duration(ready), lock_s=parse_duration(lock))
 
 
-def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
+def asked(given: Mapping[str, Any], hosts: Path | None, known_hosts: Path | None, *, trust: bool) -> commands.Request:
+    """What `apply` is asked for, checked."""
+    return commands.request(given, hosts=Hosts(hosts, known_hosts, trust))
+
+
+def dry_run(asked: commands.Request, as_json: bool) -> None:
     """The price and the files; no credentials, no network, nothing written."""
-    asked = commands.request(given)
     files = commands.dry_run(asked)
     if as_json:
         show_json({"quote": asked.quote.to_json(), "files": files})
@@ -44,39 +51,44 @@ def dry_run(given: Mapping[str, Any], as_json: bool) -> None:
 
 def plan(given: Mapping[str, Any], as_json: bool) -> None:
     """What `apply` would do."""
+    if given.get("cloud") == "ssh":
+        raise UsageError("There is nothing to plan for hosts that exist.", fix="`mlb infra apply` registers them.")
     asked = commands.request(given)
-    made = commands.plan(asked, Limits(), _watcher(as_json, yes=True))
+    with _watched(as_json, yes=True) as watcher:
+        made = commands.plan(asked, Limits(), watcher)
     if as_json:
         show_json({"quote": asked.quote.to_json(), "changes": view.plan_json(made)})
     else:
         show_text(f"{view.quote_text(asked.quote)}\n\n{view.plan_text(made)}")
 
 
-def apply(given: Mapping[str, Any], limit: Limits, *, yes: bool, as_json: bool) -> None:
+def apply(asked: commands.Request, limit: Limits, *, yes: bool, force: bool, as_json: bool) -> None:
     """Rent or change, and show the fleet."""
-    asked = commands.request(given)
     refuse_if_not_built(asked.blueprint.spec.cloud)
-    _refuse_without_answer(yes)
+    if asked.blueprint.is_rented:
+        _refuse_without_answer(yes)
     if asked.blueprint.spec.cloud == "aws":
         _tell(view.UNTRIED_AWS)
-    with _stoppable():
-        outcome = commands.apply(asked, limit, _watcher(as_json, yes=yes))
+    with _stoppable(), _watched(as_json, yes=yes) as watcher:
+        outcome = commands.apply(asked, limit, watcher, force=force)
     if as_json:
         show_json({**outcome.fleet.to_json(), "changes": view.plan_json(outcome.plan)})
     else:
         show_text(view.fleet_text(outcome.fleet, changed=bool(outcome.plan)))
 
 
-def destroy(name: str | None, cloud: str | None, region: str, limit: Limits, *, yes: bool, as_json: bool) -> None:
+def destroy(
+    name: str | None, cloud: str | None, region: str, limit: Limits, *, yes: bool, force: bool, as_json: bool
+) -> None:
     """Remove, and say that nothing is left."""
     _refuse_without_answer(yes)
     folder = commands.folder_of(name or cloud)
     if not yes and not _ask(f"Destroy the fleet {folder.name}?"):
         raise UsageError("Nothing was destroyed.")
-    with _stoppable():
-        done = commands.destroy(folder.name, cloud, region, limit, _watcher(as_json, yes=True), None)
+    with _stoppable(), _watched(as_json, yes=True) as watcher:
+        swept = commands.destroy(folder.name, cloud, region, limit, watcher, None, force=force)
     if as_json:
-        show_json({"name": folder.name, "left": 0, "found_by_tag": done.swept})
+        show_json({"name": folder.name, "left": 0, "found_by_tag": swept})
     else:
         show_text(f"Fleet {folder.name}: 0 left.")
 
@@ -116,26 +128,40 @@ def collect(cloud: str, region: str, *, everywhere: bool, yes: bool, as_json: bo
     show_text(f"{len(removed)} fleets {verb}")
 
 
-def _watcher(as_json: bool, *, yes: bool) -> Watcher:
+@contextmanager
+def _watched(as_json: bool, *, yes: bool) -> Iterator[Watcher]:
+    """What is told and asked on the way; on a terminal Terraform's part of it moves."""
+    progress = Progress() if stderr_is_live() else None
+
+    def tell(text: str) -> None:
+        if progress:
+            for line in filter(None, [progress.stop()]):
+                _tell(line)
+        _tell(text)
+
     def confirm(quote: Quote, plan: Plan) -> bool:
-        _tell(view.quote_text(quote))
-        _tell(view.plan_text(plan))
+        tell(view.quote_text(quote))
+        tell(view.plan_text(plan))
         return yes or _ask("Rent this?")
 
     def event(event: Event) -> None:
-        if event.get("type") in _SHOWN:
-            _tell(f"  {event['@message']}")
+        if progress:
+            progress.take(event)
+        elif event.get("type") in _SHOWN:
+            tell(f"  {event['@message']}")
 
     def check(check: Check) -> None:
-        _tell(f"  {check.node}: {'; '.join(check.problems) or f'ready after {check.seconds:.1f} s'}")
+        tell(f"  {check.node}: {'; '.join(check.problems) or f'ready after {check.seconds:.1f} s'}")
+
+    def warn(text: str) -> None:
+        tell(f"  ! {text}")
 
     quiet = as_json and not sys.stderr.isatty()
-    warn = _warn
-    return Watcher(confirm=confirm, warn=warn) if quiet else Watcher(_tell, event, check, confirm, warn)
-
-
-def _warn(text: str) -> None:
-    _tell(f"  ! {text}")
+    try:
+        yield Watcher(confirm=confirm, warn=warn) if quiet else Watcher(tell, event, check, confirm, warn)
+    finally:
+        if progress:
+            progress.stop()
 
 
 def _tell(text: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from ..infra.cloud import TaggedFleet
-from ..infra.commands import FleetStatus
 from ..infra.fleet import Fleet
 from ..infra.quote import WEEKEND_H, Offer, Quote, dollars
+from ..infra.status import FleetStatus
 from ..infra.terraform import Plan
 
 UNTRIED_AWS = (
@@ -21,7 +21,8 @@ def quote_text(quote: Quote) -> str:
     """The quote as a user reads it before saying yes."""
     spec, chosen = quote.spec, quote.chosen
     if chosen is None:
-        free = f"{spec.nodes} {spec.cloud} nodes: nothing is rented, nothing is billed."
+        what = "hosts" if spec.cloud == "ssh" else "nodes"
+        free = f"{spec.nodes} {spec.cloud} {what}: nothing is rented, nothing is billed."
         return "\n".join([free, *(f"  ! {warning}" for warning in quote.warnings)])
     ttl, weekend = _money(quote.for_ttl, chosen.bound), _money(quote.for_weekend, chosen.bound)
     lines = [
@@ -96,7 +97,7 @@ def fleet_text(fleet: Fleet, *, changed: bool) -> str:
         f"Fleet {fleet.name}: {len(fleet.nodes)} nodes{where}, {fleet.status}."
         + ("" if changed else " No changes: it was as asked for."),
         *table([["  node", "address", "port", "GPUs"], *_node_rows(fleet)]),
-        f"It ends by itself at {fleet.blueprint.expires_at}. Before that: mlb infra destroy --name {spec.name}",
+        f"{_end_of(fleet)} mlb infra destroy --name {spec.name}",
     ]
     if fleet.attempts:
         lines += [
@@ -106,13 +107,19 @@ def fleet_text(fleet: Fleet, *, changed: bool) -> str:
     return "\n".join(lines)
 
 
+def _end_of(fleet: Fleet) -> str:
+    if not fleet.blueprint.is_rented:
+        return "Its hosts go on by themselves; to forget them:"
+    return f"It ends by itself at {fleet.blueprint.expires_at}. Before that:"
+
+
 def status_text(status: FleetStatus, now: float) -> str:
     """The record beside what is there."""
     fleet = status.fleet
     rows = [["  node", "id", "address", "state"], *([f"  {n.name}", n.id, n.ssh_host, n.state] for n in status.nodes)]
+    where = " ".join(filter(None, (fleet.blueprint.spec.cloud, fleet.blueprint.zone)))
     lines = [
-        f"Fleet {fleet.name} ({fleet.blueprint.spec.cloud} {fleet.blueprint.zone}): {fleet.status}, "
-        f"{_ends(fleet.blueprint.expires_epoch, now)}",
+        f"Fleet {fleet.name} ({where}): {fleet.status}, {_ends_of(fleet, now)}",
         *table(rows),
     ]
     if fleet.usd_per_hour:
@@ -137,7 +144,7 @@ def fleet_rows(fleets: Sequence[Fleet], current: str | None, now: float) -> list
             str(len(fleet.nodes)),
             fleet.status,
             "-" if fleet.usd_per_hour is None else f"${fleet.usd_per_hour:.2f}",
-            _ends(fleet.blueprint.expires_epoch, now),
+            _ends_of(fleet, now),
         )
         for fleet in fleets
     ]
@@ -159,6 +166,10 @@ def tagged_rows(fleets: Sequence[TaggedFleet], now: float) -> list[tuple[str, ..
 
 def _node_rows(fleet: Fleet) -> list[list[str]]:
     return [[f"  {n.name}", n.ssh_host, str(n.ssh_port), str(n.gpus)] for n in fleet.nodes]
+
+
+def _ends_of(fleet: Fleet, now: float) -> str:
+    return _ends(fleet.blueprint.expires_epoch, now) if fleet.blueprint.is_rented else "not ended by mlb"
 
 
 def _ends(epoch: int, now: float) -> str:

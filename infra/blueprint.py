@@ -53,6 +53,16 @@ class Blueprint:
     def expires_at(self) -> str:
         return iso(self.expires_epoch)
 
+    @property
+    def is_rented(self) -> bool:
+        """Whether the machines end with the fleet; hosts that exist go on without it."""
+        return self.spec.cloud != "ssh"
+
+    @property
+    def ends_itself(self) -> bool:
+        """Whether a node ends by a timer of its own: GCP ends its machines itself, hosts that exist go on."""
+        return self.spec.cloud in ("aws", "docker")
+
     def node_name(self, index: int) -> str:
         return f"{self.spec.name}-{index}"
 

@@ -35,7 +35,10 @@ def cloud_for(spec: FleetSpec) -> Cloud:
         from .aws import Aws
 
         return Aws(spec.region)
-    raise AssertionError(spec.cloud)
+    raise UsageError(
+        "Hosts that exist have no cloud behind them that could be asked.",
+        fix="`mlb infra apply --cloud ssh --hosts FILE` registers them, `mlb infra ls` shows what is registered here.",
+    )
 
 
 def places(cloud: str, region: str, *, everywhere: bool) -> list[tuple[str, Cloud]]:

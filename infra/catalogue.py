@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from importlib.resources import files
 from itertools import groupby
+from pathlib import Path
 from typing import TypeVar
 
 from ..errors import UsageError
@@ -127,28 +128,59 @@ def _gpu_name(machines: Iterable[Machine], wanted: str) -> str:
     return names[wanted.casefold()]
 
 
-def load() -> Catalogue:
-    """The catalogue that ships with mlb; raises UsageError if a row is wrong."""
+def load(home: Path | None = None) -> Catalogue:
+    """The catalogue that ships with mlb, with the prices that `mlb catalog refresh` left in `home`, if any.
+
+    Raises:
+        UsageError: a row is wrong.
+    """
+    file = own_file(home) if home else None
+    return parse_with_own(file.read_text(encoding="utf-8") if file and file.exists() else "")
+
+
+def own_file(home: Path) -> Path:
+    """Where refreshed prices are kept."""
+    return home / "prices.csv"
+
+
+def own_prices(home: Path) -> tuple[Price, ...]:
+    """The refreshed prices alone; rows that are wrong are left out, since the next refresh replaces them."""
+    file = own_file(home)
+    return tuple(_rows(file.read_text(encoding="utf-8"), _price, file.name, [])) if file.exists() else ()
+
+
+def parse_with_own(own_csv: str) -> Catalogue:
+    """The shipped catalogue, each price replaced by one of `own_csv` that is not older."""
     here = files("mlb.infra")
-    return parse(
-        here.joinpath("machines.csv").read_text(encoding="utf-8"),
-        here.joinpath("prices.csv").read_text(encoding="utf-8"),
-    )
+    machines, prices = (here.joinpath(name).read_text(encoding="utf-8") for name in ("machines.csv", "prices.csv"))
+    return parse(machines, prices, own_csv)
 
 
-def parse(machines_csv: str, prices_csv: str) -> Catalogue:
-    """A catalogue from the text of its two files; raises UsageError with all wrong rows."""
+def parse(machines_csv: str, prices_csv: str, own_csv: str = "") -> Catalogue:
+    """A catalogue from the text of its files; raises UsageError with all wrong rows."""
     faults: list[str] = []
     machines = tuple(_rows(machines_csv, _machine, "machines.csv", faults))
     prices = tuple(_rows(prices_csv, _price, "prices.csv", faults))
+    own = tuple(_rows(own_csv, _price, "refreshed prices.csv", faults))
+    prices = _newest(prices, own)
     faults += _wrong_ids(machines, prices) + _odd_ones_out(prices)
     if faults:
         raise UsageError(
             "The price catalogue is wrong.",
             why="\n".join(faults),
-            fix="Nothing is rented with it; correct these rows.",
+            fix="Nothing is rented with it; correct these rows, or fetch new ones: mlb catalog refresh.",
         )
     return Catalogue(machines, prices)
+
+
+def _newest(shipped: Iterable[Price], own: Iterable[Price]) -> tuple[Price, ...]:
+    kept = {(p.cloud, p.id, p.region): p for p in shipped}
+    for price in own:
+        place = (price.cloud, price.id, price.region)
+        other = kept.get(place)
+        if other is None or other.dated is None or (price.dated and price.dated >= other.dated):
+            kept[place] = price
+    return tuple(kept.values())
 
 
 def _rows(text: str, make: Callable[[dict[str, str]], T], name: str, faults: list[str]) -> Iterator[T]:

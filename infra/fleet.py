@@ -22,6 +22,7 @@ class Node:
     Attributes:
         id: what the cloud calls it.
         image: the image that it booted, resolved.
+        ssh_key: the user's own key to log in with; empty where the fleet has a key of its own.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Node:
     ssh_user: str
     gpus: int
     image: str = ""
+    ssh_key: str = ""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Node:
@@ -75,7 +77,7 @@ class Fleet:
             "region": self.blueprint.spec.region,
             "zone": self.blueprint.zone,
             "status": self.status,
-            "expires_at": self.blueprint.expires_at,
+            "expires_at": self.blueprint.expires_at if self.blueprint.is_rented else None,
             "nodes": [asdict(node) for node in self.nodes],
             "usd_per_hour": self.usd_per_hour,
             "price_source": self.price_source,

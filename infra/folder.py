@@ -22,6 +22,8 @@ from .blueprint import iso
 
 LOCK_POLL_S = 0.1
 ORPHAN_GRACE_S = 60.0
+NEEDED_BYTES = {"aws": 1_000_000_000, "gcp": 500_000_000, "docker": 50_000_000}
+"""A cloud's provider is downloaded into the fleet's folder: that of AWS has 700 MB."""
 
 
 def state_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -57,12 +59,22 @@ class FleetFolder:
         return self.module / "saved.plan"
 
     @property
+    def has_state(self) -> bool:
+        """Whether Terraform has a state: here, or in a bucket that it was told of."""
+        return any((self.module / name).exists() for name in ("terraform.tfstate", ".terraform/terraform.tfstate"))
+
+    @property
     def key(self) -> Path:
         return self.path / "id_ed25519"
 
     @property
     def known_hosts(self) -> Path:
         return self.path / "known_hosts"
+
+    @property
+    def held_by(self) -> Path:
+        """The mark of the run that uses the fleet; see holder.py."""
+        return self.path / "held-by.json"
 
     @property
     def lock_file(self) -> Path:
@@ -79,6 +91,17 @@ class FleetFolder:
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def refuse_if_full(folder: FleetFolder, need_bytes: int) -> None:
+    """Raises DiskFull when a fleet's files would not fit: before anything is rented, and not half-way."""
+    there = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < need_bytes:
+        raise DiskFull(
+            f"The fleet's files need {need_bytes / 1e6:.0f} MB in {folder.home}; {free / 1e6:.0f} MB are free.",
+            fix="Make room, or set MLB_HOME to a folder on another disk.",
+        )
 
 
 def write_private(path: Path, text: str) -> None:

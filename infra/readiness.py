@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import NodeNotReady
-from . import ssh
+from . import deadline, ssh
+from .blueprint import iso
 from .fleet import Node
 from .folder import FleetFolder
 
@@ -25,8 +26,10 @@ _MAX_EVIDENCE = 500
 _MAX_ANSWER = 4096
 
 # One line of JSON from plain sh: nothing needs to be installed on the node for it.
-PROBE = r"""
-set -u
+PROBE = (
+    "set -u\n"
+    + deadline.PROBE
+    + r"""
 boot=none
 if command -v cloud-init >/dev/null 2>&1; then
   cloud-init status --wait >/dev/null 2>&1
@@ -43,14 +46,17 @@ if command -v nvidia-smi >/dev/null 2>&1; then
   names=$(printf '%s' "$list" | tr '"\\\n' "'/;")
 fi
 disk_kb=$(df -Pk . | awk 'NR == 2 { print $4 }')
-printf '{"boot": "%s", "gpus": %s, "driver": "%s", "gpu_names": "%s", "disk_kb": %s, "cpus": %s, "time_s": %s}\n' \
+read -r uptime _ </proc/uptime
+printf '{"boot": "%s", "gpus": %s, "driver": "%s", "gpu_names": "%s", "disk_kb": %s, "cpus": %s, "time_s": %s' \
   "$boot" "$gpus" "$driver" "$names" "$disk_kb" "$(nproc)" "$(date +%s)"
+printf ', "uptime_s": %s, "timer": "%s"}\n' "$uptime" "$timer"
 """
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one node said; `problems` is empty when it is ready."""
+    """What one node said; `problems` is empty when it is ready, `ends_in_s` None when no deadline timer is armed."""
 
     node: str
     problems: tuple[str, ...]
@@ -62,6 +68,7 @@ class Check:
     disk_gb: float = 0.0
     cpus: int = 0
     clock_offset_s: float = 0.0
+    ends_in_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,14 +79,19 @@ def check_all(
     nodes: Sequence[Node],
     deadline_s: float,
     on_done: Callable[[Check], None] = lambda _: None,
+    *,
+    ends_epoch: int | None = None,
 ) -> tuple[Check, ...]:
-    """Ask all nodes at once; one that does not answer by the deadline has that as its problem."""
-    until = time.monotonic() + deadline_s
+    """Ask all nodes at once; one that does not answer by the deadline has that as its problem.
 
+    Args:
+        ends_epoch: when the nodes must end by a timer of their own, in seconds since 1970; None where none is needed.
+    """
+    until = time.monotonic() + deadline_s
     stop = threading.Event()
 
     def one(node: Node) -> Check:
-        check = check_node(folder, node, until, stop)
+        check = check_node(folder, node, until, stop, ends_epoch)
         on_done(check)
         return check
 
@@ -102,7 +114,9 @@ def refuse_if_any_failed(checks: Sequence[Check]) -> None:
         )
 
 
-def check_node(folder: FleetFolder, node: Node, until: float, stop: threading.Event) -> Check:
+def check_node(
+    folder: FleetFolder, node: Node, until: float, stop: threading.Event, ends_epoch: int | None = None
+) -> Check:
     """Try until the node answers or the time is over; a wrong host key is never tried twice."""
     begun = time.monotonic()
     while True:
@@ -110,14 +124,14 @@ def check_node(folder: FleetFolder, node: Node, until: float, stop: threading.Ev
         answer = ssh.run(folder, node, "sh -s", stdin=PROBE, timeout_s=left, stop=stop)
         took = time.monotonic() - begun
         if answer.code == 0:
-            return judge(node, answer.out, took)
+            return judge(node, answer.out, took, ends_epoch)
         if "HOST IDENTIFICATION HAS CHANGED" in answer.err or "Host key verification failed" in answer.err:
-            return Check(node.name, ("its host key is not the one that is pinned: somebody may be in between",), took)
+            return Check(node.name, (WRONG_KEY,), took)
         if time.monotonic() + RETRY_S >= until or stop.wait(RETRY_S):
             return Check(node.name, (f"no answer by SSH: {clean(answer.err) or answer.code}",), took)
 
 
-def judge(node: Node, out: str, seconds: float) -> Check:
+def judge(node: Node, out: str, seconds: float, ends_epoch: int | None = None) -> Check:
     """What a node's answer comes to."""
     try:
         said = json.loads(out.strip().splitlines()[-1][:_MAX_ANSWER])
@@ -132,10 +146,12 @@ def judge(node: Node, out: str, seconds: float) -> Check:
             disk_gb=round(int(said["disk_kb"]) / 1e6, 1),
             cpus=int(said["cpus"]),
             clock_offset_s=round(int(said["time_s"]) + 0.5 - time.time(), 1),
+            ends_in_s=deadline.left_s(str(said["timer"]), float(said["uptime_s"])),
         )
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return Check(node.name, (f"its answer makes no sense: {clean(out)}",), seconds)
-    return Check(**{**asdict(check), "problems": tuple(_problems(check, node))})
+    late = [] if ends_epoch is None else _deadline_problems(check, ends_epoch)
+    return Check(**{**asdict(check), "problems": (*_problems(check, node), *late)})
 
 
 def clean(text: str) -> str:
@@ -156,3 +172,12 @@ def _problems(check: Check, node: Node) -> list[str]:
     if abs(check.clock_offset_s) > MAX_CLOCK_OFFSET_S:
         problems.append(f"its clock is {check.clock_offset_s:g} s off this machine's")
     return problems
+
+
+def _deadline_problems(check: Check, ends_epoch: int) -> list[str]:
+    if check.ends_in_s is None:
+        return [f"no deadline timer is armed (mlb-deadline): nothing on it would end it at {iso(ends_epoch)}"]
+    late_s = time.time() + check.ends_in_s - ends_epoch
+    if late_s > deadline.SLACK_S:
+        return [f"its deadline timer fires {late_s:.0f} s after the fleet's deadline ({iso(ends_epoch)})"]
+    return []

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .blueprint import Blueprint, digest, iso, label
+from .bucket import bucket_of
 from .images import Image, image_of, usual_user
 
 FIRST_DOCKER_HOST = 10
@@ -38,10 +39,11 @@ def render(blueprint: Blueprint, now: int) -> dict[str, str]:
 
 def _aws(blueprint: Blueprint, _now: int) -> dict[str, str]:
     values = _common(blueprint)
-    return {
-        "main.tf": _environment().get_template("aws/main.tf.j2").render(values),
-        "user-data.yaml": _environment().get_template("node/user-data.yaml.j2").render(values),
-    }
+    templates = {"main.tf": "aws/main.tf.j2", "user-data.yaml": "node/user-data.yaml.j2"}
+    if blueprint.spec.state:
+        values["state"] = bucket_of(blueprint.spec.state, blueprint.resource_name, blueprint.spec.region)
+        templates["backend.tf"] = "aws/backend.tf.j2"
+    return {name: _environment().get_template(path).render(values) for name, path in templates.items()}
 
 
 def _gcp(blueprint: Blueprint, now: int) -> dict[str, str]:

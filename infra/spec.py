@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal, get_args
 
 from ..errors import UsageError
+from .bucket import bucket_of
 from .places import REGIONS, default_region, region_of_zone
 
 Cloud = Literal["aws", "gcp", "docker", "ssh"]
@@ -18,7 +19,6 @@ CLOUDS: tuple[Cloud, ...] = get_args(Cloud)
 
 NOT_BUILT: Mapping[str, str] = {
     "gcp": "Renting on gcp is not built yet: only `quote` and `apply --dry-run` work there.",
-    "ssh": "Fleets of ssh hosts are not built yet.",
 }
 
 DEFAULT_TTL_S = 4 * 3600
@@ -51,6 +51,7 @@ class FleetSpec:
         unknown_price_ok: rent machines whose price the catalogue does not know.
         ssh_user: account to log in as; empty is the image's usual one.
         memlock: lift the locked-memory limit of Docker nodes (some hosts refuse that).
+        state: `s3://BUCKET/PREFIX` for Terraform's state; empty keeps it on this machine.
     """
 
     name: str
@@ -71,6 +72,7 @@ class FleetSpec:
     unknown_price_ok: bool = False
     ssh_user: str = ""
     memlock: bool = False
+    state: str = ""
 
     def __post_init__(self) -> None:
         _check_choice("cloud", self.cloud, CLOUDS)
@@ -174,6 +176,10 @@ def _check_texts(spec: FleetSpec) -> None:
             raise UsageError(f"--{what.replace('_', '-')} {value!r} has characters that no such name has.")
     if spec.ssh_user and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", spec.ssh_user):
         raise UsageError(f"{spec.ssh_user!r} cannot be an account's name.")
+    if spec.state and spec.cloud != "aws":
+        raise UsageError(f"The state of a {spec.cloud} fleet is kept on this machine.", fix="Leave --state out.")
+    if spec.state:
+        bucket_of(spec.state, spec.name, spec.region)
     if spec.gpu_type and spec.gpus == 0:
         raise UsageError(
             f"--gpu-type {spec.gpu_type} with --gpus 0 makes no sense.",

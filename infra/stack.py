@@ -27,14 +27,15 @@ from . import fleet as fleets
 from . import readiness, ssh
 from .blueprint import Blueprint
 from .cloud import Cloud, Place
-from .engine import Engine, find_engine
+from .engine import Engine, find_engine, refuse_without_locks
 from .failures import goes_on, kind_of, no_capacity, provision_failed, short
 from .fleet import Attempt, Fleet, Node
-from .folder import FleetFolder, FleetLock, write_private
+from .folder import NEEDED_BYTES, FleetFolder, FleetLock, refuse_if_full, write_private
+from .holder import refuse_if_held
 from .quote import Quote
 from .render import render
 from .teardown import Teardown
-from .terraform import Plan, Terraform, TerraformFailed
+from .terraform import Plan, Terraform, TerraformFailed, parallelism
 from .watcher import Limits, Watcher
 
 
@@ -57,8 +58,8 @@ class Stack:
     engine: Engine | None = None
     _lock: FleetLock | None = None
 
-    def apply(self, wanted: Blueprint, quote: Quote) -> Outcome:
-        """Make the fleet as it is wanted, or leave nothing behind.
+    def apply(self, wanted: Blueprint, quote: Quote, *, force: bool = False) -> Outcome:
+        """Make the fleet as it is wanted, or leave nothing behind; with `force` although a run uses it.
 
         Raises:
             PreflightError, CapacityError, ProvisionFailed, NodeNotReady, TeardownIncomplete, Locked, Interrupted.
@@ -70,11 +71,12 @@ class Stack:
                     f"Another command made the fleet {self.folder.name} in the meantime.",
                     fix="Run this one again: it goes on from what there is.",
                 )
+            if known and known.blueprint.spec.nodes != wanted.spec.nodes:
+                refuse_if_held(self.folder, "changed", force=force)
             self.watcher.say("Looking at the account, its quotas and its zones")
             adding = wanted.spec.nodes - (len(known.nodes) if known else 0)
             place = self._preflight(wanted, adding)
-            self.engine = self.engine or find_engine()
-            self.folder.create()
+            self._prepare(wanted)
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
             wanted = self.cloud.prepare(wanted)
             price = None if quote.per_hour is None else float(quote.per_hour)
@@ -92,8 +94,7 @@ class Stack:
         with self._locked("plan"):
             known = fleets.load(self.folder)
             place = self._preflight(wanted, wanted.spec.nodes)
-            self.engine = self.engine or find_engine()
-            self.folder.create()
+            self._prepare(wanted)
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
             zone = known.blueprint.zone if known else place.zones[0]
             made = self._plan(self.cloud.prepare(wanted.at(zone)))
@@ -101,14 +102,18 @@ class Stack:
                 self.folder.remove()
             return made
 
-    def destroy(self) -> Teardown:
-        """Remove everything of the fleet and its record; raises TeardownIncomplete with what is left."""
+    def destroy(self, *, force: bool = False) -> Teardown:
+        """Remove everything of the fleet and its record; raises TeardownIncomplete with what is left.
+
+        Raises Locked while a run uses the fleet, unless by `force`.
+        """
         with self._locked("destroy"):
             known = fleets.load(self.folder)
             if known is None:
                 raise PreflightError(
                     f"There is no fleet {self.folder.name} on this machine.", fix="`mlb infra ls` lists them."
                 )
+            refuse_if_held(self.folder, "destroyed", force=force)
             with suppress(DiskFull):  # a full disk must not keep a fleet alive
                 known.changed(status="destroying").save(self.folder)
             done = self._teardown(known)
@@ -180,11 +185,10 @@ class Stack:
             ) from None
 
     def _plan(self, blueprint: Blueprint) -> Plan:
-        exists = (self.folder.module / "terraform.tfstate").exists()
-        replaced = self.cloud.lost(blueprint) if exists else ()
+        replaced = self.cloud.lost(blueprint) if self.folder.has_state else ()
         terraform = self.write_module(blueprint)
         terraform.init()
-        parallel = _parallelism(blueprint)
+        parallel = parallelism(blueprint.spec.nodes)
         limit = self.limits.apply_s
         return terraform.plan(self.folder.plan_file, deadline_s=limit, parallelism=parallel, replace=replaced)
 
@@ -197,7 +201,7 @@ class Stack:
         if quote is not None and not self.watcher.confirm(quote, plan):
             raise Interrupted("Not confirmed.")
         self.watcher.say("Applying the plan")
-        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=_parallelism(blueprint))
+        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=parallelism(blueprint.spec.nodes))
         return plan
 
     def _ready(self, fleet: Fleet, plan: Plan) -> Outcome:
@@ -219,12 +223,21 @@ class Stack:
         fleet = fleet.changed(blueprint=blueprint, nodes=nodes, status="not-ready").save(self.folder)
         self._pin(nodes, plan)
         self.watcher.say(f"Waiting for {len(nodes)} nodes to answer")
-        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check)
+        ends = blueprint.expires_epoch if blueprint.ends_itself else None
+        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check, ends_epoch=ends)
         good = not any(check.problems for check in checks)
         fleet = fleet.changed(status="ready" if good else "not-ready", checks=tuple(c.to_json() for c in checks))
         fleet.save(self.folder)
         readiness.refuse_if_any_failed(checks)
         return Outcome(fleet, plan)
+
+    def _prepare(self, wanted: Blueprint) -> None:
+        """What this machine needs for it: a Terraform that serves, and room for what that downloads."""
+        self.engine = self.engine or find_engine()
+        if wanted.spec.state:
+            refuse_without_locks(self.engine)
+        refuse_if_full(self.folder, NEEDED_BYTES[wanted.spec.cloud])
+        self.folder.create()
 
     def _preflight(self, wanted: Blueprint, adding: int) -> Place:
         place = self.cloud.preflight(wanted, adding)
@@ -245,12 +258,11 @@ class Stack:
         blueprint = fleet.blueprint
 
         def by_terraform() -> None:
-            limit, parallel = self.limits.destroy_s, _parallelism(blueprint)
+            limit, parallel = self.limits.destroy_s, parallelism(blueprint.spec.nodes)
             self.terraform().destroy(self.folder.plan_file, deadline_s=limit, parallelism=parallel)
 
-        has_state = (self.folder.module / "terraform.tfstate").exists()
         done = Teardown(self.cloud, blueprint, self.folder, self.watcher.say, fleet.usd_per_hour)
-        return done.run(by_terraform if has_state else None)
+        return done.run(by_terraform if self.folder.has_state else None)
 
     def terraform(self) -> Terraform:
         """Terraform in the fleet's module, with the lock in its hands."""
@@ -277,11 +289,6 @@ class Stack:
                 yield
             finally:
                 self._lock = None
-
-
-def _parallelism(blueprint: Blueprint) -> int:
-    """A fleet of 64 takes 80 s with Terraform's default of 10, 22 s with 64; more would only meet rate limits."""
-    return min(64, max(10, blueprint.spec.nodes))
 
 
 def _indexes(plan: Plan) -> set[int]:

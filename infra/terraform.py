@@ -187,6 +187,11 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
         return TerraformFailed(what, problems or [done.end.err.strip()], timed_out=timed_out)
 
 
+def parallelism(nodes: int) -> int:
+    """A fleet of 64 takes 80 s with Terraform's default of 10, 22 s with 64; more would only meet rate limits."""
+    return min(64, max(10, nodes))
+
+
 class _Done:
     """What a command printed: raw lines, and the events among them."""
 

@@ -19,6 +19,8 @@ class Node:
     """CPU cores this process may use there."""
     memory_bytes: int
     """Memory that is free for use there."""
+    private_ip: str = ""
+    """The address that the fleet's other nodes know it by; empty for this machine alone."""
 
 
 def this_machine() -> Node:

@@ -140,6 +140,10 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def health(self) -> Path:
+        return self.path / "health.json"
+
+    @property
     def events(self) -> Path:
         return self.path / "events"
 

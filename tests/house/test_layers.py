@@ -11,7 +11,7 @@ ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
 
 ALLOWED = {
     "cli": {"infra", "pages", "provisioner", "tasks", "results"},
-    "infra": {"templates"},
+    "infra": {"templates", "results"},  # docs/decisions/0007
     "provisioner": {"templates", "results"},  # docs/decisions/0002
     "runners": {"tasks", "aggregation", "results"},
     "tasks": {"models", "datasets"},

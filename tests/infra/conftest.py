@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from mlb.infra import by_tag, teardown
 from mlb.infra.engine import Engine, find_engine
+from netns_hosts import Hosts, available
 
+from .cache import only_one
 from .docker_engine import engine_binary, ensure_base, has_base, running_engine
+
+if TYPE_CHECKING:
+    from .moto_cloud import Cloud
 
 MIRRORS = (
     "~/.terraform.d/plugins",
@@ -18,6 +26,9 @@ MIRRORS = (
     "/usr/local/share/terraform/plugins",
     "/usr/share/terraform/plugins",
 )
+
+
+AWS_SECRET = "s3cret-of-a-test"
 
 
 def need(tool: str, found: object, *, module: bool = False) -> None:
@@ -68,7 +79,7 @@ def docker_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Docker engine with a base image in it."""
     need("docker", shutil.which("docker") and engine_binary())
     folder = tmp_path_factory.mktemp("docker")
-    with running_engine(folder) as socket:
+    with only_one("docker"), running_engine(folder) as socket:
         need("debootstrap", shutil.which("debootstrap") or has_base(socket))
         ensure_base(socket)
         yield socket
@@ -79,3 +90,48 @@ def docker_host(docker_socket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("DOCKER_HOST", docker_socket)
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")
     return docker_socket
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """A network on which hosts can be started; its addresses are fixed, so one session at a time has it."""
+    need("netns", available())
+    made = Hosts(tmp_path_factory.mktemp("hosts"))
+    with only_one("netns"):
+        made.up()
+        yield made
+        made.down()
+
+
+@pytest.fixture(scope="session")
+def moto(hosts: Hosts) -> Iterator[Cloud]:
+    """AWS on loopback, whose machines are hosts of that network."""
+    need("moto", find_spec("moto"))
+    from .moto_cloud import running_moto
+
+    with running_moto() as cloud:
+
+        def launch(instance: Any, key: str) -> None:
+            cloud.consoles[instance.id] = hosts.start(instance.id, instance.public_ip, key, gpus=2)
+
+        cloud.on_launch, cloud.on_end = launch, hosts.kill
+        yield cloud
+
+
+@pytest.fixture
+def cloud(moto: Cloud, engine: object, aws_provider: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """That AWS as the only one this process and its children can reach; empty afterwards."""
+    from mlb.infra.aws import Aws
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", AWS_SECRET)
+    for key in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto.url)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(teardown, "SWEEP_PAUSE_S", 0.05)
+    moto.reset()
+    yield moto
+    moto.reset()
+    for fleet in Aws("us-east-1").fleets():
+        by_tag.collect(Aws("us-east-1"), fleet)

@@ -10,19 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .cache import cache_dir
+
 BASE = "mlb-test-base:bookworm"
 
 
 def engine_binary() -> str | None:
     """`dockerd`, where this user could start it."""
     return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") if os.geteuid() == 0 else None
-
-
-def cache_dir() -> Path:
-    """Where the engine's images and the base system outlive a test run: building them takes a minute."""
-    folder = Path(os.environ.get("MLB_TEST_CACHE", "/var/tmp/mlb-test-cache"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @contextmanager

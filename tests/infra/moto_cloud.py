@@ -125,6 +125,7 @@ def _patch() -> None:
         describe_spot_instance_requests,
         get_console_output,
         delete_vpc,
+        delete_subnet,
     ):
         setattr(EC2Response, function.__name__, function)
     setattr(EC2Response, "_security_grp_instance_attribute_handler", change_groups)  # noqa: B010
@@ -201,6 +202,12 @@ def delete_vpc(self: EC2Response) -> ActionResult:
     CLOUD.check("DeleteVpc")
     vpc_id = self._get_param("VpcId")
     self.ec2_backend.delete_vpc(vpc_id)
+    return ActionResult({})
+
+
+def delete_subnet(self: EC2Response) -> ActionResult:
+    CLOUD.check("DeleteSubnet")
+    self.ec2_backend.delete_subnet(self._get_param("SubnetId"))
     return ActionResult({})
 
 

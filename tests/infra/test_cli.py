@@ -57,8 +57,12 @@ def test_quote_in_json(mlb: Any) -> None:
         (["apply", "--cloud", "gcp", "--yes"], 2, "cannot rent from gcp yet"),
         (["apply", "--cloud", "gcp", "--gpus", "0"], 2, "cannot rent from gcp yet"),
         (["plan", "--cloud", "gcp"], 2, "cannot rent from gcp yet"),
-        (["apply", "--cloud", "ssh", "--yes"], 2, "cannot rent from ssh yet"),
-        (["plan", "--cloud", "ssh"], 2, "cannot rent from ssh yet"),
+        (["apply", "--cloud", "ssh", "--yes"], 2, "Which hosts?"),
+        (["apply", "--cloud", "ssh", "--hosts", "/none", "--yes"], 2, "/none cannot be read"),
+        (["apply", "--cloud", "ssh", "--hosts", "/none", "--spot"], 2, "cannot be asked for --spot"),
+        (["apply", "--cloud", "docker", "--hosts", "/none", "--yes"], 2, "are for --cloud ssh"),
+        (["plan", "--cloud", "ssh"], 2, "nothing to plan"),
+        (["gc", "--cloud", "ssh"], 2, "have no cloud behind them"),
     ],
 )
 def test_refusals(mlb: Any, mlb_home: Path, args: list[str], code: int, words: str) -> None:
@@ -78,7 +82,7 @@ def test_help_loads_nothing_heavy(mlb_home: Path) -> None:
     assert not heavy & {name.split(".")[0] for name in loaded.split()}
 
 
-@pytest.mark.parametrize("cloud", ["gcp", "ssh"])
+@pytest.mark.parametrize("cloud", ["gcp"])
 def test_a_quote_says_where_renting_is_not_built(mlb: Any, cloud: str) -> None:
     assert "not built yet" in mlb("quote", "--cloud", cloud).stdout
     assert "not built yet" in json.loads(mlb("quote", "--cloud", cloud, "--json").stdout)["warnings"][0]
@@ -102,7 +106,6 @@ def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) ->
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_local_fleet_from_apply_to_destroy(
     mlb: Any, mlb_home: Path, engine: object, terraform_env: None, docker_host: str
 ) -> None:
@@ -121,7 +124,6 @@ def test_a_local_fleet_from_apply_to_destroy(
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_sigterm_ends_an_apply_in_good_order(
     mlb_home: Path, engine: object, terraform_env: None, docker_host: str
 ) -> None:

@@ -21,7 +21,7 @@ from mlb.infra.watcher import Limits, Watcher
 
 from .docker_engine import BASE
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system]
 LIMITS = Limits(apply_s=120, destroy_s=120, ready_s=60)
 
 

@@ -69,7 +69,6 @@ def copied(case: str, folder: Path) -> Path:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_format(case: str, engine: Engine, terraform_env: None) -> None:
     done = terraform(GOLDEN / case, "fmt", "-check", "-diff", "main.tf")
@@ -77,7 +76,6 @@ def test_format(case: str, engine: Engine, terraform_env: None) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in CASES if c.startswith("docker")])
 def test_docker_modules_are_valid(case: str, engine: Engine, terraform_env: None, tmp_path: Path) -> None:
     made = Terraform(copied(case, tmp_path), engine)
@@ -86,7 +84,6 @@ def test_docker_modules_are_valid(case: str, engine: Engine, terraform_env: None
 
 
 @pytest.mark.system
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "values"),
     [
@@ -110,7 +107,6 @@ def test_aws_modules_with_the_real_schema(
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_hostile_value_stays_a_value(engine: Engine, terraform_env: None, tmp_path: Path) -> None:
     from mlb.infra.render import hcl
 

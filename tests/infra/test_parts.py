@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +26,7 @@ from mlb.errors import (
     TeardownIncomplete,
 )
 from mlb.errors import UsageError as Usage
-from mlb.infra import commands, readiness, ssh, teardown
+from mlb.infra import commands, teardown
 from mlb.infra import fleet as fleets
 from mlb.infra.aws import host_keys_in
 from mlb.infra.blueprint import Blueprint
@@ -39,7 +36,6 @@ from mlb.infra.failures import kind_of
 from mlb.infra.fleet import Attempt, Fleet, Node
 from mlb.infra.folder import FleetFolder, FleetLock, state_home, write_private
 from mlb.infra.quote import Quote
-from mlb.infra.readiness import Check, clean, judge, refuse_if_any_failed
 from mlb.infra.spec import FleetSpec
 from mlb.infra.stack import Stack
 from mlb.infra.terraform import Plan, TerraformFailed
@@ -156,40 +152,6 @@ def test_a_damaged_record_is_said_with_a_way_out(folder: FleetFolder, text: str)
     folder.fleet_json.write_text(text)
     with pytest.raises(ResultsInvalid, match="finds the machines by their tags"):
         fleets.load(folder)
-
-
-GOOD = {"boot": "done", "gpus": 2, "driver": " 550", "gpu_names": "T4", "disk_kb": 9e7, "cpus": 8, "time_s": 0}
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({}, ""),
-        ({"boot": "none"}, ""),
-        ({"boot": "error"}, "first boot ended as 'error'"),
-        ({"gpus": 1}, "1 GPUs instead of 2: T4"),
-        ({"gpus": -1, "gpu_names": "Driver/library version mismatch"}, "nvidia-smi failed: Driver/library version"),
-        ({"disk_kb": 4e6}, "4.0 GB of disk free"),
-        ({"skew": -60}, "its clock is -"),
-        ({"cpus": "many"}, "its answer makes no sense"),
-    ],
-)
-def test_what_a_node_says_of_itself(change: dict[str, object], problem: str) -> None:
-    skew = int(str(change.pop("skew", 0)))
-    said = {**GOOD, "time_s": int(time.time()) + skew, **change}
-    found = judge(NODE, "Welcome!\n" + json.dumps(said), 1.0).problems
-    assert (problem in found[0]) if problem else found == ()
-
-
-def test_hostile_text_of_a_node_is_made_harmless() -> None:
-    assert clean("a\x1b[2J\x9b\x07b\n" + "x" * 9999) == "a [2J b " + "x" * 492
-    assert judge(NODE, "[" * 100_000, 1.0).problems[0].startswith("its answer makes no sense")
-
-
-def test_a_node_that_is_not_ready_is_named_with_its_evidence() -> None:
-    with pytest.raises(NodeNotReady, match="1 of 2 nodes are not ready: b") as error:
-        refuse_if_any_failed([Check("a", (), 1.0), Check("b", ("no GPU",), 1.0)])
-    assert error.value.why == "b: no GPU"
 
 
 @pytest.mark.parametrize(
@@ -378,32 +340,11 @@ def test_a_fleet_of_another_cloud_is_not_destroyed_in_its_place(folder: FleetFol
     assert fleets.load(folder)
 
 
-def test_gcp_and_ssh_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for given in ({"cloud": "gcp", "gpus": 2}, {"cloud": "ssh"}):
-        asked = commands.request({**given, "allow_cidr": "198.51.100.7/32"}, tmp_path)
-        with pytest.raises(Usage, match="cannot rent from"):
-            commands.apply(asked, Limits(), Watcher())
+def test_gcp_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    asked = commands.request({"cloud": "gcp", "gpus": 2, "allow_cidr": "198.51.100.7/32"}, tmp_path)
+    with pytest.raises(Usage, match="cannot rent from"):
+        commands.apply(asked, Limits(), Watcher())
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.timeout(60)
-def test_ctrl_c_while_waiting_for_a_node_does_not_wait_for_the_deadline(folder: FleetFolder) -> None:
-    ssh.make_key(folder)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        node = replace(NODE, ssh_host="127.0.0.1", ssh_port=silent.getsockname()[1])
-
-        def interrupt() -> None:
-            with silent.accept()[0]:
-                os.kill(os.getpid(), signal.SIGINT)
-                over.wait(10)
-
-        over = threading.Event()
-        waiting = threading.Thread(target=interrupt)
-        waiting.start()
-        with pytest.raises(KeyboardInterrupt):
-            readiness.check_all(folder, [node], 600)
-        over.set()
-        waiting.join()
 
 
 def test_many_threads_write_one_file_and_each_write_is_whole(tmp_path: Path) -> None:

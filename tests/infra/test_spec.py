@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mlb.errors import UsageError
+from mlb.infra.places import REGIONS, region_of_zone
 from mlb.infra.spec import FleetSpec, parse_duration
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -51,6 +52,12 @@ def test_defaults_are_finite_and_closed() -> None:
 def test_a_zone_brings_its_region() -> None:
     assert FleetSpec(name="a", cloud="aws", zone="eu-west-1b").region == "eu-west-1"
     assert FleetSpec(name="a", cloud="gcp", zone="europe-west12-c").region == "europe-west12"
+
+
+def test_every_region_is_a_whole_word_with_zones() -> None:
+    for cloud, regions in REGIONS.items():
+        for region in regions:
+            assert region_of_zone(cloud, f"{region}a" if cloud == "aws" else f"{region}-a") == region
 
 
 def test_json_and_back() -> None:

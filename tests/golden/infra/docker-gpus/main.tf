@@ -13,12 +13,12 @@ locals {
 }
 
 resource "terraform_data" "image" {
-  triggers_replace = ["mlb-node:007cb1044e92"]
+  triggers_replace = ["mlb-node:f50f004630e0"]
 
   provisioner "local-exec" {
     command     = "docker image inspect \"$TAG\" >/dev/null 2>&1 || docker build --quiet --tag \"$TAG\" ."
     working_dir = path.module
-    environment = { TAG = "mlb-node:007cb1044e92" }
+    environment = { TAG = "mlb-node:f50f004630e0" }
   }
 }
 
@@ -71,7 +71,7 @@ resource "terraform_data" "node" {
       IP                 = each.value.ip
       PORT               = each.value.port
       DEVICES            = each.value.devices
-      IMAGE              = "mlb-node:007cb1044e92"
+      IMAGE              = "mlb-node:f50f004630e0"
       FLEET              = "bench"
       FLEET_ID           = "0a1b2c3d"
       OWNER              = "ada@example.org"
@@ -98,6 +98,6 @@ output "nodes" {
     ssh_port   = local.nodes[key].port
     ssh_user   = "root"
     gpus       = 2
-    image      = "mlb-node:007cb1044e92"
+    image      = "mlb-node:f50f004630e0"
   }]
 }

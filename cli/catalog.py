@@ -1,0 +1,45 @@
+"""`mlb catalog`: the machines and prices that quotes are made from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import Json
+
+app = typer.Typer(help="The prices that quotes are made from.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def main() -> None:
+    """Keeps `refresh` a sub-command while it is the only one."""
+
+
+@app.command()
+def refresh(
+    cloud: Annotated[str, typer.Option("--cloud", help="aws; GCP's prices cannot be refreshed yet.")] = "aws",
+    region: Annotated[list[str] | None, typer.Option("--region", help="May be repeated. [default: us-east-1]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask AWS's price list for today's prices, with your credentials; costs nothing."""
+    from ..infra.folder import state_home
+    from ..infra.quote import dollars
+    from ..infra.refresh import refresh as ask
+    from .console import show_json, show_text
+
+    done = ask(cloud, region or ["us-east-1"], state_home())
+    if as_json:
+        changes = [
+            {"machine": n.id, "region": n.region, "from": str(o.on_demand), "to": str(n.on_demand)}
+            for o, n in done.changed
+        ]
+        show_json({"file": str(done.file), "prices": len(done.prices), "changed": changes, "without": done.without})
+        return
+    lines = [f"{len(done.prices)} prices of today in {done.file}"]
+    lines += [
+        f"  {new.id} in {new.region}: {dollars(old.on_demand)} -> {dollars(new.on_demand)}" for old, new in done.changed
+    ]
+    if done.without:
+        lines.append(f"No price there for: {', '.join(done.without)}")
+    show_text("\n".join(lines))

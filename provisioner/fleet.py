@@ -1,0 +1,116 @@
+"""A fleet as `fleet.json` has it: where its nodes are, and the files that let one in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import NodeNotReady, ResultsInvalid, UsageError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FleetNode:
+    """One machine, as every cloud's module puts it out."""
+
+    name: str
+    ssh_host: str
+    ssh_port: int
+    ssh_user: str
+    private_ip: str
+    """The address that the other nodes know it by."""
+    gpus: int
+    """GPUs that were asked for."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A fleet on which a run can be launched."""
+
+    name: str
+    cloud: str
+    status: str
+    expires_at: str
+    """When its machines end by themselves, ISO 8601 in UTC."""
+    usd_per_hour: float | None
+    """What the whole fleet costs; None where nobody knows, or nothing is billed."""
+    nodes: tuple[FleetNode, ...]
+    folder: Path
+    """Holds `fleet.json`, the key and the pinned host keys."""
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    @property
+    def expires_unix_s(self) -> float:
+        """The deadline as seconds since 1970."""
+        return datetime.fromisoformat(self.expires_at).timestamp()
+
+
+def load(fleets_dir: Path, name: str) -> Fleet:
+    """The fleet called `name` among the folders of `fleets_dir`.
+
+    Raises:
+        UsageError: there is no such fleet.
+        NodeNotReady: it is there, but was not found ready.
+        ResultsInvalid: its file cannot be read.
+    """
+    folder = fleets_dir / name
+    try:
+        fleet = _parse(json.loads((folder / "fleet.json").read_text(encoding="utf-8")), folder)
+    except FileNotFoundError:
+        raise UsageError(f"There is no fleet {name} on this machine.", fix=_known(fleets_dir)) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultsInvalid(
+            f"{folder / 'fleet.json'} is damaged.",
+            why=f"{type(error).__name__}: {error}",
+            fix="`mlb infra status` says more.",
+        ) from None
+    if fleet.status != "ready" or not fleet.nodes:
+        raise NodeNotReady(
+            f"The fleet {name} is not ready: {fleet.status}.",
+            fix=f"`mlb infra apply --name {name}` goes on from what there is; `mlb infra status` shows it.",
+        )
+    return fleet
+
+
+def names(fleets_dir: Path) -> list[str]:
+    """The fleets on this machine, sorted."""
+    return sorted(path.parent.name for path in fleets_dir.glob("[!.]*/fleet.json"))
+
+
+def _parse(raw: Mapping[str, Any], folder: Path) -> Fleet:
+    if raw["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"it has format {raw['schema_version']!r}; this version of mlb reads {SCHEMA_VERSION}")
+    price = raw.get("usd_per_hour")
+    fleet = Fleet(
+        name=raw["name"],
+        cloud=raw["cloud"],
+        status=raw["status"],
+        expires_at=raw["expires_at"],
+        usd_per_hour=None if price is None else float(price),
+        nodes=tuple(_node(node) for node in raw["nodes"]),
+        folder=folder,
+    )
+    _ = fleet.expires_unix_s  # a date that is none is found here
+    return fleet
+
+
+def _node(raw: Mapping[str, Any]) -> FleetNode:
+    values = {f.name: raw[f.name] for f in fields(FleetNode)}
+    return FleetNode(**{**values, "ssh_port": int(values["ssh_port"]), "gpus": int(values["gpus"])})
+
+
+def _known(fleets_dir: Path) -> str:
+    there = names(fleets_dir)
+    return f"Fleets here: {', '.join(there)}." if there else "Make one: mlb infra apply --cloud docker --nodes 4"

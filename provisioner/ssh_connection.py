@@ -1,0 +1,166 @@
+"""A node reached over SSH: Fabric makes the connection, the deadlines are ours.
+
+paramiko never notices a peer that is frozen, and Fabric's own time-outs leave the remote process running, so both are
+done here: a command runs under timeout(1) on the node, and a silent connection is asked for a sign of life.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import fabric
+import paramiko
+
+from ..errors import NodeUnreachable
+from .fleet import Fleet, FleetNode
+from .ssh_session import PATIENT, TICK_S, LinkLost, Patience, Session
+
+R = TypeVar("R")
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FIX = "`mlb infra status` shows whether it runs."
+_MAX_SESSIONS = 8
+"""Channels at a time on one connection: OpenSSH allows ten."""
+
+
+class Connection:
+    """The one connection to a node: made when it is needed, made again after it was lost."""
+
+    def __init__(self, node: FleetNode, fleet: Fleet, patience: Patience = PATIENT) -> None:
+        self.node = node
+        self.patience = patience
+        self._fleet = fleet
+        self._lock = threading.Lock()
+        self._ping_lock = threading.Lock()
+        self._sessions = threading.BoundedSemaphore(_MAX_SESSIONS)
+        self._live: fabric.Connection | None = None
+        self._closed = False
+
+    def retried(self, work: Callable[[], R]) -> R:
+        """Do `work`, again while the link breaks, with pauses that grow and differ from node to node.
+
+        Raises:
+            NodeUnreachable: the link stayed lost, or the node shows another host key than the pinned one.
+        """
+        until = time.monotonic() + self.patience.retry_s
+        pause = 0.2
+        while True:
+            try:
+                return work()
+            except LinkLost as lost:
+                wait = pause * random.uniform(0.5, 1.5)
+                if self._closed or time.monotonic() + wait > until:
+                    raise self.unreachable(str(lost)) from None
+                time.sleep(wait)
+                pause = min(2 * pause, 5.0)
+
+    @contextmanager
+    def session(self, argv: Sequence[str], timeout_s: float | None) -> Iterator[Session]:
+        """A command on the node, begun.
+
+        Args:
+            timeout_s: ended there after so long; None for no limit but the link's.
+
+        Raises:
+            LinkLost: anything of the connection failed, here or in the caller's block.
+        """
+        limit = ["timeout", "--kill-after=5", f"{timeout_s:g}"] if timeout_s is not None else []
+        with self._sessions, _link_errors():
+            live = self._open()
+            try:
+                channel = live.transport.open_session(timeout=self.patience.connect_s)
+                channel.settimeout(TICK_S)
+                with self._watched(live):
+                    channel.exec_command(shlex.join([*limit, *argv]))
+                yield Session(self.patience, self._ping_lock, channel, timeout_s)
+                channel.close()
+            except (LinkLost, paramiko.SSHException, EOFError, OSError):
+                self._drop(live)
+                raise
+
+    def close(self) -> None:
+        """Close the connection for good: what still waits on it ends with NodeUnreachable."""
+        self._closed = True
+        self._drop(self._live)
+
+    def _open(self) -> fabric.Connection:
+        with self._lock:
+            if self._closed:
+                raise LinkLost("the connection was closed")
+            if self._live is None or not self._live.is_connected:
+                self._live = self._connect()
+            return self._live
+
+    def _connect(self) -> fabric.Connection:
+        node, limit = self.node, self.patience.connect_s
+        keys = {"key_filename": str(self._fleet.key), "allow_agent": False, "look_for_keys": False}
+        limits = {"banner_timeout": limit, "auth_timeout": limit, "channel_timeout": limit}
+        # Nothing of the user's own SSH or Fabric files may change where this goes or what it trusts.
+        made = fabric.Connection(
+            node.ssh_host,
+            user=node.ssh_user,
+            port=node.ssh_port,
+            config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
+            connect_timeout=round(limit) or 1,
+            connect_kwargs={**keys, **limits},
+        )
+        made.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        made.client.load_host_keys(str(self._fleet.known_hosts))
+        name = node.ssh_host if node.ssh_port == 22 else f"[{node.ssh_host}]:{node.ssh_port}"
+        if made.client.get_host_keys().lookup(name) is None:
+            raise self.unreachable("No host key is pinned for it.", "`mlb infra apply` pins the keys of a fleet.")
+        try:
+            made.open()
+        except paramiko.BadHostKeyException:
+            why = "It shows another host key than the one that is pinned: somebody may be in between."
+            raise self.unreachable(why, "If the machine was replaced: `mlb infra apply`.") from None
+        except paramiko.AuthenticationException as error:
+            raise self.unreachable(f"It refuses the fleet's key: {error}.", "`mlb infra apply` says more.") from None
+        except BaseException:
+            made.close()
+            raise
+        # Small packets at once: 14 ms a command instead of 50.
+        made.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    @contextmanager
+    def _watched(self, live: fabric.Connection) -> Iterator[None]:
+        """For calls of paramiko that wait without an end: they fail once the transport is closed."""
+        watch = threading.Timer(self.patience.connect_s, live.transport.close)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    def _drop(self, live: fabric.Connection | None) -> None:
+        """Close a connection; not one that another thread has made in its place."""
+        if self._live is live:
+            self._live = None
+        if live is not None:
+            live.close()
+
+    def unreachable(self, why: str, fix: str = _FIX) -> NodeUnreachable:
+        """The error of this node for a reason."""
+        node = self.node
+        where = f"{node.ssh_user}@{node.ssh_host}:{node.ssh_port}"
+        return NodeUnreachable(f"{node.name} cannot be reached over SSH ({where}).", why=why, fix=fix)
+
+
+@contextmanager
+def _link_errors() -> Iterator[None]:
+    try:
+        yield
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in _DISK):
+            raise  # of a file on this machine, not of the link
+        raise LinkLost(str(error) or type(error).__name__) from error
