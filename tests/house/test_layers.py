@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
 
 ALLOWED = {
-    "cli": {"infra", "pages", "provisioner", "tasks", "results"},
+    "cli": {"doctor", "infra", "pages", "provisioner", "tasks", "results"},
+    "doctor": {"infra", "provisioner", "results"},
     "infra": {"templates", "results"},  # docs/decisions/0007
     "provisioner": {"templates", "results"},  # docs/decisions/0002
     "runners": {"tasks", "aggregation", "results"},
@@ -22,7 +23,7 @@ ALLOWED = {
     "results": set(),
     "templates": set(),
 }
-FREE_OF_TORCH = {"cli", "infra", "pages", "provisioner", "results", "templates"}
+FREE_OF_TORCH = {"cli", "doctor", "infra", "pages", "provisioner", "results", "templates"}
 NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
 CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
 DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich")
