@@ -79,10 +79,10 @@ def _profiles(file: Path) -> set[str]:
 
 
 def _asked(place: Place) -> Iterator[Finding]:
-    from ..infra.aws_api import AwsApi
+    from ..infra.aws_api import Api
 
     region = place.environ.get("AWS_REGION") or place.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    api = AwsApi(region)
+    api = Api(region)
     try:
         who = api.call("sts", "get_caller_identity")
     except MlbError as error:

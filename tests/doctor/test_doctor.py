@@ -286,3 +286,27 @@ def test_nobody_outside_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (found,) = accounts.aws(Place(tmp_path, tmp_path, tmp_path, environ=environ))
     assert found.state == OK
     assert "--online" in found.what
+
+
+def test_online_asks_aws_who_this_is(patient: Patient) -> None:
+    """A stand-in for AWS answers; without it, the fault says that AWS could not be asked."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    patient.env |= {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    done = patient.mlb("doctor", "--online", "--json", **patient.env)
+    server.stop()
+    found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}
+    assert found["aws"]["state"] == OK, found["aws"]
+    assert "account 123456789012" in found["aws"]["what"]
+    assert "aws quotas" in found
+    gone = patient.mlb("doctor", "--online", "--json", **patient.env)
+    (aws,) = [f for f in json.loads(gone.stdout)["findings"] if f["name"] == "aws"]
+    assert aws["state"] == FAIL
+    assert "could not be asked" in aws["what"]
