@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, catalog, config_show, data, doctor, infra, report, runs, share
+from . import bench, catalog, config_show, dashboard, data, doctor, infra, report, runs, share
 
 app = typer.Typer(
     name="mlb",
@@ -26,6 +26,7 @@ app.command("compare")(report.compare)
 app.command("pack")(share.pack)
 app.command("verify")(share.verify)
 app.command("rerun")(share.rerun)
+app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.command("runs")(runs.runs)
 app.command("config")(config_show.config)

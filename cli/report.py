@@ -132,13 +132,9 @@ def _write_files(
 
 def _comparison(folders: Sequence[RunFolder], runs: Sequence[Metrics], *, mixed: bool, by: str = "") -> Comparison:
     from ..results.compare import compare as compare_runs
-    from ..results.comparison import Entry
-    from ..results.series import series_of
+    from ..results.compare import entry_of
 
-    entries = []
-    for folder, metrics in zip(folders, runs, strict=True):
-        series = series_of(folder, metrics)
-        entries.append(Entry(metrics, series.progress if series else ()))
+    entries = [entry_of(folder, metrics) for folder, metrics in zip(folders, runs, strict=True)]
     return compare_runs(entries, mixed=mixed, by=[word.strip() for word in by.split(",") if word.strip()])
 
 

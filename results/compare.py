@@ -10,8 +10,9 @@ from typing import Final
 
 from ..errors import UsageError, did_you_mean
 from .comparison import Comparison, Entry, Group, Pair
-from .metrics import Metrics
-from .run import RunSpec
+from .metrics import Metrics, compute
+from .run import RunFolder, RunSpec
+from .series import series_of
 from .statistics import Difference, difference_of, sample_of
 from .verdict import standing_of
 
@@ -24,6 +25,17 @@ _IDENTITY: Final = frozenset(
         "schema_version", "best_possible",
     }
 )  # fmt: skip
+
+
+def entry_of(folder: RunFolder, metrics: Metrics | None = None) -> Entry:
+    """A run to compare; its metrics are computed where they are not given.
+
+    Raises:
+        ResultsInvalid: it cannot be read.
+    """
+    metrics = metrics or compute(folder)
+    series = series_of(folder, metrics)
+    return Entry(metrics, series.progress if series else ())
 
 
 def compare(runs: Sequence[Entry], *, mixed: bool = False, by: Sequence[str] = ()) -> Comparison:

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
 
 ALLOWED = {
-    "cli": {"doctor", "infra", "pages", "provisioner", "tasks", "results"},
+    "cli": {"dashboard", "doctor", "infra", "pages", "provisioner", "tasks", "results"},
+    "dashboard": {"infra", "pages", "provisioner", "results"},  # docs/decisions/0015
     "doctor": {"infra", "provisioner", "results"},
     "infra": {"templates", "results"},  # docs/decisions/0007
     "provisioner": {"templates", "results"},  # docs/decisions/0002
@@ -23,10 +24,10 @@ ALLOWED = {
     "results": set(),
     "templates": set(),
 }
-FREE_OF_TORCH = {"cli", "doctor", "infra", "pages", "provisioner", "results", "templates"}
+FREE_OF_TORCH = {"cli", "dashboard", "doctor", "infra", "pages", "provisioner", "results", "templates"}
 NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
 CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
-DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich")
+DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich", "starlette", "uvicorn")
 
 
 def files_of(room: str) -> list[Path]:
