@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, catalog, config_show, dashboard, data, doctor, infra, report, runs, share
+from . import bench, catalog, config_show, dashboard, data, doctor, infra, man, report, runs, share
 
 app = typer.Typer(
     name="mlb",
@@ -28,6 +28,7 @@ app.command("verify")(share.verify)
 app.command("rerun")(share.rerun)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
+app.command("man", hidden=True)(man.man)
 app.command("runs")(runs.runs)
 app.command("config")(config_show.config)
 
