@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from .base import B, Forward, Observer, Unobserved
+
 
 class BlockingAllReduce:
     """Averages the gradients of all ranks in one buffer.
@@ -16,8 +18,10 @@ class BlockingAllReduce:
     """
 
     name = "allreduce"
+    backward_ends_in = "backward"
 
     def __init__(self, model: nn.Module, world_size: int) -> None:
+        self.observer: Observer = Unobserved()
         self._world_size = world_size
         parameters = [p for p in model.parameters() if p.requires_grad]
         self._buffer = torch.zeros(
@@ -30,6 +34,9 @@ class BlockingAllReduce:
             self._gradients.append((p, p.grad.data_ptr()))
             offset += p.numel()
 
+    def wrap(self, forward: Forward[B]) -> Forward[B]:
+        return forward
+
     def reduce(self) -> int:
         """Sum over ranks, then divide by their number.
 
@@ -39,9 +46,12 @@ class BlockingAllReduce:
         self._check()
         if self._world_size == 1:
             return 0
+        payload_bytes = self._buffer.numel() * self._buffer.element_size()
+        ended = self.observer.collective("all_reduce", payload_bytes)
         dist.all_reduce(self._buffer)
+        ended()
         self._buffer.div_(self._world_size)
-        return self._buffer.numel() * self._buffer.element_size()
+        return payload_bytes
 
     def _check(self) -> None:
         """A gradient replaced by a fresh tensor would silently train each rank on its own data alone."""

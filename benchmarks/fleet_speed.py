@@ -24,6 +24,7 @@ from mlb.infra.fleet import Node
 from mlb.infra.folder import FleetFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from infra.cache import only_one
 from infra.conftest import provider_mirror
 from netns_hosts import Hosts, available
 
@@ -153,6 +154,13 @@ def main() -> None:
     if not (available() and provider_mirror() and shutil.which("terraform")):
         sys.exit("fleet_speed needs network namespaces (root), Terraform and a mirror with its AWS provider")
     print(machine(), flush=True)
+    # The tests' hosts have the same addresses.
+    with only_one("netns"):
+        measure(runs)
+
+
+def measure(runs: int) -> None:
+    """Run everything and print its lines."""
     with tempfile.TemporaryDirectory() as folder:
         checks = readiness_seconds(Path(folder), runs * 3)
     for count, values in checks.items():

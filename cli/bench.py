@@ -38,12 +38,17 @@ def run(
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
+    aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
     offline: Offline = False,
     oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
+    measure_overhead: Annotated[
+        bool,
+        typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be started, and stop.")] = False,
     as_json: Json = False,
@@ -57,12 +62,14 @@ def run(
         goal=config.value("goal", goal),
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
+        aggregation=config.value("aggregation", aggregation),
         data=config.value("data", data),
         data_dir=config.value("data_dir", data_dir),
         seed=config.value("seed", seed),
         max_steps=steps,
         offline=offline,
         oversubscribe=oversubscribe,
+        measure_overhead=measure_overhead,
     )
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
 

@@ -25,7 +25,6 @@ from ..tasks.catalogue import Goal, TaskInfo
 from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
-from .follow import conclude, follow
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
@@ -39,12 +38,14 @@ class Request:
     goal: str | None
     ranks: int | None
     backend: str | None
+    aggregation: str
     data: str
     data_dir: Path | None
     seed: int | None
     max_steps: int | None
     offline: bool
     oversubscribe: bool
+    measure_overhead: bool
 
 
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
@@ -74,6 +75,9 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
         _say_detached(folder, as_json)
         return 0
     _announce(spec, folder, goal)
+    # Not before the launch: what reads logs is slower to load than all that starts a run.
+    from .follow import conclude, follow
+
     return conclude(folder, follow(folder), as_json)
 
 
@@ -133,6 +137,8 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         mlb_version=__version__,
         git_revision=_git_revision(),
         launched_unix_ns=time.time_ns(),
+        aggregation=request.aggregation,
+        measure_overhead=request.measure_overhead,
     )
 
 
@@ -162,7 +168,10 @@ def _git_revision() -> str:
 
 
 def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
-    note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, {spec.dataset} from {spec.data_origin}")
+    note(
+        f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend} ({spec.aggregation}), "
+        f"{spec.dataset} from {spec.data_origin}"
+    )
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
     if spec.backend == "gloo" and spec.recipe == "reference":

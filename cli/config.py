@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..provisioner.shape import BACKENDS
+from ..results.run import AGGREGATIONS
 from .dirs import config_file
 
 
@@ -79,6 +80,12 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("goal", _text, None, "goal of a task; the task's own default where not set"),
         Setting("ranks", partial(_whole, 1), None, "processes on this machine; a GPU each, else 2"),
         Setting("backend", partial(_one_of, BACKENDS), None, "nccl where there are GPUs, else gloo"),
+        Setting(
+            "aggregation",
+            partial(_one_of, AGGREGATIONS),
+            AGGREGATIONS[0],
+            "what happens to the gradients: one blocking all-reduce, or torch's DDP",
+        ),
         Setting(
             "seed", partial(_whole, 0), None, "seed of weights, dropout and data order; the task's own where not set"
         ),

@@ -31,9 +31,12 @@ def quote_text(quote: Quote) -> str:
         f"  per hour            {_money(quote.per_hour, chosen.bound)}   {_node_price(chosen)}",
         f"  {f'for the TTL, {_hours(spec.ttl_s)}':<20}{ttl}   then the nodes end by themselves",
         f"  forgotten weekend   {weekend}   {WEEKEND_H} h, if nothing ended them",
-        f"  price of            {chosen.dated or 'an unknown day'}, {chosen.source or 'no source'}",
-        "                      list price in US dollars, without disks and traffic",
     ]
+    if chosen.source:
+        lines += [
+            f"  price of            {chosen.dated or 'an unknown day'}, {chosen.source}",
+            "                      list price in US dollars, without disks and traffic",
+        ]
     if quote.warnings:
         lines += ["", *(f"  ! {warning}" for warning in quote.warnings)]
     if quote.alternatives:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import PreflightError, UsageError
+from ..errors import NodeNotReady, PreflightError, UsageError
 from . import fleet as fleets
 from . import host_keys, readiness, ssh
 from .blueprint import Blueprint
@@ -91,7 +91,11 @@ def register(
         good = not any(check.problems for check in checks)
         said = tuple(check.to_json() for check in checks)
         fleet = fleet.changed(status="ready" if good else "not-ready", checks=said).save(folder)
-        readiness.refuse_if_any_failed(checks)
+        try:
+            readiness.refuse_if_any_failed(checks)
+        except NodeNotReady as error:
+            again = f"Mend that, or take the host out of the file; `mlb infra apply --name {folder.name}` checks again."
+            raise NodeNotReady(error.what, why=error.why, fix=again) from None
         return Outcome(fleet, plan)
 
 

@@ -30,6 +30,7 @@ class Defaults:
     user: str
     gpus: int
     key: str
+    """Path of the user's usual key; empty if there is none."""
 
 
 def read(file: Path, defaults: Defaults) -> tuple[Node, ...]:
@@ -90,7 +91,7 @@ def _node(words: Sequence[str], folder: Path, defaults: Defaults, index: int) ->
         ssh_port=port,
         ssh_user=user,
         gpus=_number("gpus", gpus, 0, 64),
-        ssh_key=_key(said["key"], folder) if "key" in said else defaults.key,
+        ssh_key=_key(said.get("key", defaults.key), folder),
     )
 
 
@@ -113,6 +114,8 @@ def _number(what: str, text: str, low: int, high: int) -> int:
 
 
 def _key(text: str, folder: Path) -> str:
+    if not text:
+        raise ValueError("which key? There is no usual one in ~/.ssh: add key=FILE")
     path = (folder / Path(text).expanduser()).absolute()
     if not path.is_file():
         raise ValueError(f"there is no key {path}")

@@ -137,7 +137,7 @@ def refuse_if_unknown(quote: Quote) -> None:
     raise PreflightError(
         f"The price of {chosen.machine.id} in {chosen.region} is not in the catalogue.",
         why=chosen.note,
-        fix="Choose one of the alternatives with a price, or accept this one with --accept-unknown-price.",
+        fix=f"Choose a machine with a price, or accept this one with --accept-unknown-price.{_price_hint(chosen)}",
     )
 
 
@@ -222,7 +222,15 @@ def _warnings(spec: FleetSpec, chosen: Offer, rest: tuple[Offer, ...], today: da
         found.append("The catalogue has no spot price: the on-demand price shown is the most it can be.")
     if chosen.per_node is not None:
         found += _age_warning(chosen, today)
+    else:
+        found.append(f"Its price is not known.{_price_hint(chosen)}")
     return found
+
+
+def _price_hint(chosen: Offer) -> str:
+    if chosen.machine.cloud != "aws":
+        return ""
+    return f" `mlb catalog refresh --region {chosen.region}` asks AWS's price list for it."
 
 
 def _age_warning(chosen: Offer, today: date) -> list[str]:

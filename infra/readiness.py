@@ -27,14 +27,17 @@ _MAX_ANSWER = 4096
 
 # One line of JSON from plain sh: nothing needs to be installed on the node for it.
 PROBE = (
-    "set -u\n"
-    + deadline.PROBE
-    + r"""
+    r"""
+set -u
 boot=none
 if command -v cloud-init >/dev/null 2>&1; then
   cloud-init status --wait >/dev/null 2>&1
   boot=$(cloud-init status 2>/dev/null | sed -n 's/^status: *//p')
 fi
+"""
+    # Not before the first boot is over, which may take minutes: what it says of the timer is of that moment.
+    + deadline.PROBE
+    + r"""
 gpus=0; driver=; names=
 if command -v nvidia-smi >/dev/null 2>&1; then
   if list=$(nvidia-smi --query-gpu=name,driver_version,ecc.mode.current --format=csv,noheader 2>&1); then

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MlbError, NodeUnfit, PreflightError, UsageError
+from ..results.text import sanitise
 from . import env_on_node
 from .choice import Choice, Look, choose
 from .fan_out import fan_out
@@ -100,7 +101,7 @@ def ready(doors: Mapping[str, SshTransport], offer: Supplies, say: Say) -> dict[
     request = {"home": str(HOME), "wanted": offer.wanted, "pythons": offer.pythons}
     looked = fan_out(doors, lambda door: _look(door, request))
     looks = {name: look for name, look in looked.items() if not isinstance(look, MlbError)}
-    chosen = choose(looks, offer.packages, _wheels_at(offer), ".".join(platform.python_version_tuple()[:2]))
+    chosen = _choose(doors, looks, offer)
     made = _make({name: doors[name] for name in chosen}, looks, chosen, offer, say) if chosen else {}
     results: dict[str, ReadyNode | MlbError] = {}
     for name, look in looked.items():
@@ -119,7 +120,7 @@ def refuse_differences(nodes: list[ReadyNode]) -> None:
     if len(kinds) > 1:
         raise NodeUnfit(
             "The nodes do not have the same Python and torch.",
-            why="\n".join(f"  {kind}: {', '.join(names)}" for kind, names in kinds.items()),
+            why="\n".join(f"  {sanitise(kind)}: {', '.join(names)}" for kind, names in kinds.items()),
             fix="Have the same image on all nodes, or give all the same wheels: --wheelhouse DIR",
         )
 
@@ -132,6 +133,34 @@ def _look(door: SshTransport, request: Mapping[str, Any]) -> Look:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NodeUnfit(f"The answer of {door.node.name} makes no sense.", why=f"look: {error!r}") from None
     return dict(said)
+
+
+def _choose(doors: Mapping[str, SshTransport], looks: dict[str, Look], offer: Supplies) -> dict[str, Choice]:
+    """As `choose`; where the nodes' own Pythons do not do, uv is fetched for them, which brings any version."""
+    own_version = ".".join(platform.python_version_tuple()[:2])
+    try:
+        return choose(looks, offer.packages, _wheels_at(offer), own_version)
+    except NodeUnfit as refused:
+        lacking = {name: doors[name] for name, look in looks.items() if look["env"] is None and not look["uv"]}
+        got = fan_out(lacking, lambda door: _get_uv(door, offer, looks[door.node.name]["machine"]))
+        failed = [f"  {name}: {error}" for name, error in got.items() if isinstance(error, MlbError)]
+        if failed or not lacking:
+            why = "\n".join([refused.why, *(["uv could not be had:"] if failed else []), *failed])
+            raise NodeUnfit(refused.what, why=why, fix=refused.fix) from None
+        looks.update({name: {**looks[name], "uv": uv} for name, uv in got.items()})
+        return choose(looks, offer.packages, _wheels_at(offer), own_version)
+
+
+def _get_uv(door: SshTransport, offer: Supplies, machine: str) -> str:
+    """Install uv on a node, from the folder of wheels if there is one; its path there."""
+    request = {"home": str(HOME), "wheel": ""}
+    if offer.wheelhouse is not None:
+        wheels = sorted(offer.wheelhouse.glob(f"uv-*manylinux*{machine}*.whl"))
+        if not wheels:
+            raise NodeUnfit(f"There is no wheel of uv for {machine} in {offer.wheelhouse}.")
+        request["wheel"] = str(HOME / "wheels" / wheels[-1].name)
+        door.put(wheels[-1], PurePosixPath(request["wheel"]))
+    return str(door.call("install_uv", request, env_on_node, timeout_s=_MAKE_S).get("uv", ""))
 
 
 def _make(
@@ -165,7 +194,10 @@ def _make(
             "gpus": look["gpus"],
             "wanted": {**offer.wanted, "build": "cuda" if look["gpus"] else "cpu"},
         }
-        return door.call("make", request, env_on_node, timeout_s=_MAKE_S)
+        record = door.call("make", request, env_on_node, timeout_s=_MAKE_S)
+        if not all(isinstance(record.get(key), str) for key in ("python", "torch", "path")):
+            raise NodeUnfit(f"The answer of {door.node.name} makes no sense.", why=sanitise(record))
+        return record
 
     return failed | fan_out({name: name for name in doors if name not in failed}, one)
 

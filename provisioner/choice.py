@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NodeUnfit
+from ..results.text import sanitise
 
 _CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -111,7 +112,8 @@ def _no_common(looks: Mapping[str, Look], bound: set[str]) -> NodeUnfit:
     lines = []
     for name, look in looks.items():
         versions = [look["env"]["python"]] if look["env"] else [_text(p["version"]) for p in look["pythons"]]
-        lines.append(f"  {name}: Python {', '.join(versions) or 'older than 3.11'}{', uv' if look.get('uv') else ''}")
+        listed = sanitise(", ".join(versions)) or "older than 3.11"
+        lines.append(f"  {name}: Python {listed}{', uv' if look.get('uv') else ''}")
     wanted = f" The environments that are there have Python {' and '.join(sorted(bound))}." if bound else ""
     return NodeUnfit(
         f"The nodes have no version of Python in common on which mlb can run.{wanted}",

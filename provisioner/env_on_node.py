@@ -222,7 +222,9 @@ def install_uv(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> No
                 with zipfile.ZipFile(at_home(request["wheel"])) as archive:
                     archive.extractall(folder)
             else:
-                _step([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "uv"])
+                _step(
+                    [sys.executable, "-m", "pip", "install", "--retries", "1", "--quiet", "--target", str(folder), "uv"]
+                )
             program = next(path for path in sorted(folder.rglob("uv")) if path.is_file())
             program.chmod(0o755)
             program.replace(home / "bin" / "uv")

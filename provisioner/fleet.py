@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -26,6 +27,8 @@ class FleetNode:
     """The address that the other nodes know it by."""
     gpus: int
     """GPUs that were asked for."""
+    ssh_key: str = ""
+    """Path of the private key that lets one in; empty for the fleet's own."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Fleet:
     name: str
     cloud: str
     status: str
-    expires_at: str
-    """When its machines end by themselves, ISO 8601 in UTC."""
+    expires_at: str | None
+    """When its machines end by themselves, ISO 8601 in UTC; None for machines that nobody rented."""
     usd_per_hour: float | None
     """What the whole fleet costs; None where nobody knows, or nothing is billed."""
     nodes: tuple[FleetNode, ...]
@@ -47,14 +50,18 @@ class Fleet:
     def key(self) -> Path:
         return self.folder / "id_ed25519"
 
+    def key_of(self, node: FleetNode) -> Path:
+        """The private key that lets one into a node."""
+        return Path(node.ssh_key) if node.ssh_key else self.key
+
     @property
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
     @property
     def expires_unix_s(self) -> float:
-        """The deadline as seconds since 1970."""
-        return datetime.fromisoformat(self.expires_at).timestamp()
+        """The deadline as seconds since 1970; infinite without one."""
+        return datetime.fromisoformat(self.expires_at).timestamp() if self.expires_at else math.inf
 
 
 def load(fleets_dir: Path, name: str) -> Fleet:
@@ -107,7 +114,8 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> Fleet:
 
 
 def _node(raw: Mapping[str, Any]) -> FleetNode:
-    values = {f.name: raw[f.name] for f in fields(FleetNode)}
+    values = {f.name: raw[f.name] for f in fields(FleetNode) if f.name != "ssh_key"}
+    values["ssh_key"] = raw.get("ssh_key") or ""
     return FleetNode(**{**values, "ssh_port": int(values["ssh_port"]), "gpus": int(values["gpus"])})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def check(
     network_ns = known.network_unix_ns if known else unix_ns
     health = Health(unix_ns, False, took, facts, network_ns, tuple(links), reduced, tuple(problems), tuple(warnings))
     if remembered:
-        write_json(remembered, health)
+        with suppress(OSError):  # the next check then takes its seconds
+            write_json(remembered, health)
     return health
 
 

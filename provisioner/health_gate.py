@@ -23,7 +23,7 @@ class Limits:
     shm_free_bytes: int = 32 << 20
     """NCCL passes data between the GPUs of a node through shared memory."""
     slow_link: float = 0.25
-    """A link with less than this share of the median bandwidth is not like the others."""
+    """A link with less than this share of the bandwidth that a quarter of the links have is not like the others."""
     slow_rtt: float = 10.0
     """Warned of: a round trip this many times the median, if it is above a millisecond, too."""
     clock_offset_s: float = 0.5
@@ -100,14 +100,15 @@ def _link_problems(links: Sequence[Link], limits: Limits) -> list[Problem]:
     speeds = {link: min(link.bits_per_s_out or 0.0, link.bits_per_s_in or 0.0) for link in links if not link.problem}
     if len(speeds) < 3:
         return found  # of two links nobody can say which is the odd one
-    median = statistics.median(speeds.values())
-    slow = [link for link, speed in speeds.items() if speed < limits.slow_link * median]
+    # Not the median: of three nodes one slow one has two of the three links.
+    usual = statistics.quantiles(speeds.values(), n=4)[2]
+    slow = [link for link, speed in speeds.items() if speed < limits.slow_link * usual]
     # A node that is slow is slow to everybody: it is in more slow links than its partners are.
     count = Counter(end for link in slow for end in (link.a, link.b))
     for link in slow:
         culprit = link.a if count[link.a] >= count[link.b] else link.b
         other = link.b if culprit == link.a else link.a
-        text = f"{speeds[link] / 1e6:,.0f} Mbit/s to {other}; the median of {len(speeds)} links is {median / 1e6:,.0f}"
+        text = f"{speeds[link] / 1e6:,.0f} Mbit/s to {other}; the best of {len(speeds)} links have {usual / 1e6:,.0f}"
         found.append(Problem(culprit, text))
     return found
 

@@ -165,8 +165,14 @@ def _exactly(peer: socket.socket, count: int) -> bytes:
 
 
 def _gpu_rows() -> list[dict[str, str]]:
-    listed = _nvidia_smi(f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits")
-    return [dict(zip(GPU_FIELDS, map(str.strip, line.split(",")))) for line in listed.splitlines()]  # noqa: B905  # 3.8
+    """One entry a GPU. A driver refuses a whole query for one field that it does not know, and fields get new names."""
+    renamed = ",".join(GPU_FIELDS).replace("clocks_throttle_reasons", "clocks_event_reasons")
+    for fields in (",".join(GPU_FIELDS), renamed, ",".join(GPU_FIELDS[:3])):
+        listed = _nvidia_smi(f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+        if listed:
+            rows = (map(str.strip, line.split(",")) for line in listed.splitlines())
+            return [dict(zip(GPU_FIELDS, row)) for row in rows]  # noqa: B905  # a word of Python 3.10
+    return []
 
 
 def _nvidia_smi(*arguments: str) -> str:

@@ -54,7 +54,8 @@ def start(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> None:
         if record.read() != request["token"]:
             spec = log.with_name(f".{log.name}.{request['token']}.json")
             with os.fdopen(os.open(spec, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump({"argv": request["argv"], "env": request["env"]}, file)
+                # This session's own variables, too: systemd would start the unit without HOME and with another PATH.
+                json.dump({"argv": request["argv"], "env": {**os.environ, **request["env"]}}, file)
             _start_unit(log, spec, request["token"])
             record.truncate(0)
             record.write(request["token"])
@@ -79,10 +80,11 @@ def systemd_argv(log: Path, token: str, *, user: bool) -> list[str]:
 
 def _start_unit(log: Path, spec: Path, token: str) -> None:
     argv = [sys.executable, "-IS", "-c", RUN_SPEC, str(spec)]
-    if Path("/run/systemd/system").is_dir() and (os.geteuid() == 0 or _lingers()):
-        unit = [*systemd_argv(log, token, user=os.geteuid() != 0), *argv]
-        if subprocess.run(unit, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0:
-            return
+    booted = Path("/run/systemd/system").is_dir()
+    # A user's services end with the last logout, unless the user lingers.
+    outlives_us = booted and (os.geteuid() == 0 or _succeeds(["loginctl", "enable-linger"]))
+    if outlives_us and _succeeds([*systemd_argv(log, token, user=os.geteuid() != 0), *argv]):
+        return
     with log.open("ab") as output:
         subprocess.Popen(
             argv,
@@ -94,10 +96,10 @@ def _start_unit(log: Path, spec: Path, token: str) -> None:
         )
 
 
-def _lingers() -> bool:
-    """Whether this user's own services outlive the user's logout, made so where the node allows it."""
+def _succeeds(argv: list[str]) -> bool:
+    """Whether a command is there and ends well."""
     try:
-        return subprocess.run(["loginctl", "enable-linger"], capture_output=True, check=False).returncode == 0
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 

@@ -93,8 +93,8 @@ def _pass_on(giver: SshTransport, taker: SshTransport, listing: Sequence[tuple[s
     given = {"files": listing, "token": token, "host": giver.node.private_ip}
     with giver.begun("serve", given, files_on_node) as (session, said):
         del session
-        taker.call("fetch", {**given, "port": said["port"]}, files_on_node, timeout_s=_PASS_ON_S)
+        taker.call("fetch", {**given, "port": said.get("port")}, files_on_node, timeout_s=_PASS_ON_S)
 
 
 def _missing(door: SshTransport, listing: Sequence[tuple[str, int, str]]) -> list[str]:
-    return list(door.call("have", {"files": listing}, files_on_node, timeout_s=_HASH_S)["missing"])
+    return list(door.call("have", {"files": listing}, files_on_node, timeout_s=_HASH_S).get("missing", ()))

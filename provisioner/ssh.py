@@ -54,11 +54,11 @@ class SshTransport:
         self.call("start", request)
 
     def alive(self, pid: int, start_ticks: int) -> bool:
-        return bool(self.call("alive", {"pid": pid, "start_ticks": start_ticks})["alive"])
+        return bool(self.call("alive", {"pid": pid, "start_ticks": start_ticks}).get("alive"))
 
     def signal(self, pid: int, start_ticks: int, number: Signals) -> bool:
         request = {"pid": pid, "start_ticks": start_ticks, "number": int(number)}
-        return bool(self.call("send_signal", request)["sent"])
+        return bool(self.call("send_signal", request).get("sent"))
 
     def read(self, path: PurePath, offset: int, limit: int) -> bytes:
         return self.pull([Slice(path, offset, limit)])[0]
@@ -107,8 +107,10 @@ class SshTransport:
     def close(self) -> None:
         self._connection.close()
 
-    def call(self, verb: str, request: Mapping[str, Any], *more: ModuleType, timeout_s: float = _VERB_S) -> Any:
-        """A verb's answer: one JSON value.
+    def call(
+        self, verb: str, request: Mapping[str, Any], *more: ModuleType, timeout_s: float = _VERB_S
+    ) -> dict[str, Any]:
+        """A verb's answer: one JSON object.
 
         Args:
             more: files whose verbs are sent along (`program`).
@@ -118,8 +120,8 @@ class SshTransport:
         """
         said = self._answer(verb, request, timeout_s, *more)
         try:
-            return json.loads(said.splitlines()[-1])
-        except (ValueError, IndexError, RecursionError):
+            return dict(json.loads(said.splitlines()[-1]))
+        except (ValueError, TypeError, IndexError, RecursionError):
             raise self._nonsense(f"{verb}: {said[-200:]!r}") from None
 
     @contextmanager
@@ -159,7 +161,7 @@ class SshTransport:
             for _ in range(_EXCHANGES):
                 asked = time.time_ns()
                 session.send(b"\n")
-                there = int(self._said(session, "clock")["time_ns"])
+                there = self._number(self._said(session, "clock"), "time_ns")
                 back = time.time_ns()
                 found.append(ClockOffset((there - (asked + back) / 2) / 1e9, (back - asked) / 2e9))
         return min(found, key=lambda offset: offset.error_s)
@@ -167,26 +169,26 @@ class SshTransport:
     def _put(self, local: Path, request: Mapping[str, Any], progress: Progress) -> str:
         size = int(request["size_bytes"])
         with self._begun("receive", request) as (session, said), local.open("rb") as file:
-            file.seek(int(said["offset"]))
+            file.seek(self._number(said, "offset"))
             progress(file.tell(), size)
             while piece := file.read(CHUNK):
                 session.send(piece)
                 progress(min(file.tell(), size), size)
             session.send_all(b"")
-            return str(self._said(session, "receive")["sha256"])
+            return str(self._said(session, "receive").get("sha256"))
 
     def _get(self, remote: PurePath, part: Path, progress: Progress) -> str:
         offset = part.stat().st_size if part.exists() else 0
         request = {"path": str(remote), "offset": offset}
         with self._begun("give", request) as (session, said), part.open("ab") as file:
-            size = int(said["size_bytes"])
+            size = self._number(said, "size_bytes")
             if size < offset:
                 file.truncate(0)
                 raise LinkLost("the file there is shorter than what came of it before")
             while offset < size and (piece := session.some(size - offset)):
                 offset += file.write(piece)
                 progress(offset, size)
-            return str(self._said(session, "give")["sha256"])
+            return str(self._said(session, "give").get("sha256"))
 
     def _said(self, session: Session, verb: str) -> Mapping[str, Any]:
         """The next line that the verb says: a JSON object."""
@@ -198,6 +200,12 @@ class SshTransport:
             return dict(json.loads(line))
         except (ValueError, TypeError, RecursionError):
             raise self._nonsense(f"{verb}: {line[:200]!r}") from None
+
+    def _number(self, said: Mapping[str, Any], key: str) -> int:
+        try:
+            return max(0, int(said[key]))
+        except (KeyError, TypeError, ValueError):
+            raise self._nonsense(f"{key} is no number") from None
 
     def _refuse(self, verb: str, done: Finished) -> None:
         """Raises what the node's operating system, or its lack of a Python, comes to."""

@@ -7,13 +7,15 @@ done here: a command runs under timeout(1) on the node, and a silent connection 
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import random
 import shlex
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import fabric
@@ -25,8 +27,13 @@ from .ssh_session import PATIENT, TICK_S, LinkLost, Patience, Session
 
 R = TypeVar("R")
 
+# paramiko logs a traceback for each connection that fails; Python would show it where no handler is set.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FIX = "`mlb infra status` shows whether it runs."
+_MOST_BREAKS = 10
+"""So often a link may break under one piece of work."""
 _MAX_SESSIONS = 8
 """Channels at a time on one connection: OpenSSH allows ten."""
 
@@ -43,6 +50,8 @@ class Connection:
         self._sessions = threading.BoundedSemaphore(_MAX_SESSIONS)
         self._live: fabric.Connection | None = None
         self._closed = False
+        self._begun = 0
+        """How many commands were begun."""
 
     def retried(self, work: Callable[[], R]) -> R:
         """Do `work`, again while the link breaks, with pauses that grow and differ from node to node.
@@ -51,11 +60,15 @@ class Connection:
             NodeUnreachable: the link stayed lost, or the node shows another host key than the pinned one.
         """
         until = time.monotonic() + self.patience.retry_s
-        pause = 0.2
+        pause, breaks = 0.2, 0
         while True:
+            begun = self._begun
             try:
                 return work()
             except LinkLost as lost:
+                if self._begun > begun and breaks < _MOST_BREAKS:
+                    # It worked in between, maybe for an hour: the time that it may stay lost begins now.
+                    until, pause, breaks = time.monotonic() + self.patience.retry_s, 0.2, breaks + 1
                 wait = pause * random.uniform(0.5, 1.5)
                 if self._closed or time.monotonic() + wait > until:
                     raise self.unreachable(str(lost)) from None
@@ -76,12 +89,12 @@ class Connection:
         with self._sessions, _link_errors():
             live = self._open()
             try:
-                channel = live.transport.open_session(timeout=self.patience.connect_s)
-                channel.settimeout(TICK_S)
-                with self._watched(live):
-                    channel.exec_command(shlex.join([*limit, *argv]))
-                yield Session(self.patience, self._ping_lock, channel, timeout_s)
-                channel.close()
+                with closing(live.transport.open_session(timeout=self.patience.connect_s)) as channel:
+                    channel.settimeout(TICK_S)
+                    with self._watched(live):
+                        channel.exec_command(shlex.join([*limit, *argv]))
+                    self._begun += 1
+                    yield Session(self.patience, self._ping_lock, channel, timeout_s)
             except (LinkLost, paramiko.SSHException, EOFError, OSError):
                 self._drop(live)
                 raise
@@ -101,7 +114,9 @@ class Connection:
 
     def _connect(self) -> fabric.Connection:
         node, limit = self.node, self.patience.connect_s
-        keys = {"key_filename": str(self._fleet.key), "allow_agent": False, "look_for_keys": False}
+        # A key of the user's own may be locked, and then it is their agent that opens it.
+        own = bool(node.ssh_key)
+        keys = {"key_filename": str(self._fleet.key_of(node)), "allow_agent": own, "look_for_keys": False}
         limits = {"banner_timeout": limit, "auth_timeout": limit, "channel_timeout": limit}
         # Nothing of the user's own SSH or Fabric files may change where this goes or what it trusts.
         made = fabric.Connection(
@@ -113,6 +128,9 @@ class Connection:
             connect_kwargs={**keys, **limits},
         )
         made.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        for file in (self._fleet.key_of(node), self._fleet.known_hosts):
+            if not os.access(file, os.R_OK):
+                raise self.unreachable(f"{file} is not there, or not to be read.", "`mlb infra apply` makes it.")
         made.client.load_host_keys(str(self._fleet.known_hosts))
         name = node.ssh_host if node.ssh_port == 22 else f"[{node.ssh_host}]:{node.ssh_port}"
         if made.client.get_host_keys().lookup(name) is None:

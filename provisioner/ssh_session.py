@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import paramiko
 
+from ..errors import NodeUnfit
 from .transport import TIMED_OUT, Finished
 
 TICK_S = 0.5
 _MOST_STDERR = 64 * 1024
-_MOST_STDOUT = 1 << 30
+_MOST_STDOUT = 1 << 28
+_MOST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Session:
     def line(self) -> bytes:
         """The next line of standard output; what there is of it if the output ends."""
         while b"\n" not in self._read and self._receive():
-            pass
+            if len(self._read) > _MOST_LINE:
+                raise NodeUnfit(f"A line of a node's answer has no end: more than {_MOST_LINE:,} bytes.")
         end = self._read.find(b"\n") + 1 or len(self._read)
         line = bytes(self._read[:end])
         del self._read[:end]
@@ -93,7 +96,7 @@ class Session:
         """The command's end, with all of its output that was not read yet."""
         while self._receive():
             if len(self._read) > _MOST_STDOUT:
-                raise LinkLost("its answer has no end")
+                raise NodeUnfit(f"A node's answer has no end: more than {_MOST_STDOUT:,} bytes.")
         silent_since = time.monotonic()
         while not self._over and not self._channel.status_event.wait(TICK_S):
             silent_since = self._idle(silent_since)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import keys
+from .clocks import as_sync
+from .columns import StepColumns
 from .line import Event, as_ns, as_number
-from .log import visit_log
 from .rank import LoggedFailure, RankEvaluation, RankRecord
 from .text import sanitise
 
@@ -17,17 +19,8 @@ PART_OF_STAGE = {keys.STAGE_EPOCH: "between_epochs", keys.STAGE_FINISH: "finish"
 
 _FACTS = frozenset({keys.SEED, keys.PARAMETER_COUNT, *keys.MLPERF_HYPERPARAMETERS})
 _FACTS_KEPT = 200
-
-
-def read_rank(path: Path, rank: int) -> RankRecord:
-    """The record of the log at `path`.
-
-    Raises:
-        ResultsInvalid: the file is missing or unreadable, or in a format this version does not know.
-    """
-    record = RankRecord(rank)
-    record.health = visit_log(path, lambda event: add(record, event))
-    return record
+_ROUNDING_NS = 10_000
+"""A GPU's marks are 32-bit floats of milliseconds; anything beyond their rounding is the writer's mistake."""
 
 
 def add(record: RankRecord, event: Event) -> None:
@@ -36,6 +29,25 @@ def add(record: RankRecord, event: Event) -> None:
     add_kind = _ADD.get(event.key)
     if add_kind is not None and not add_kind(record, event):
         record.malformed += 1
+
+
+def add_steps(record: RankRecord, steps: StepColumns) -> None:
+    """Add many `step` events at once, in their order: the same as `add` for each."""
+    start, duration = steps["start_ns"], steps["step_ns"]
+    _begin_with(record, int(start[0]))
+    ends = np.maximum.accumulate(np.concatenate([[record.busy_until_ns], start + duration]))
+    record.overlap_ns += int(np.minimum(duration, np.maximum(0, ends[:-1] - start)).sum())
+    record.busy_until_ns = int(ends[-1])
+    record.last_ns = max(record.last_ns, int(steps["time_ns"].max()))
+    phases = {phase: steps[f"{phase}_ns"] for phase in keys.PHASES}
+    record.parts_ns.update({phase: int(values.sum()) for phase, values in phases.items()})
+    astray = np.abs(np.sum(list(phases.values()), axis=0) - duration)
+    record.uneven_steps += int((astray > np.maximum(_ROUNDING_NS, duration // 100)).sum())
+    for totals, which in ((record.warm_up, steps.warmup), (record.measured, ~steps.warmup)):
+        totals.steps += int(which.sum())
+        totals.step_ns += int(duration[which].sum())
+        totals.samples += int(steps["samples"][which].sum())
+        totals.tokens += int(steps["tokens"][which].sum())
 
 
 # One function a kind of event, in the order of a log; False says that the event lacks what its kind needs.
@@ -80,15 +92,51 @@ def _step(record: RankRecord, event: Event) -> bool:
     if duration is None:
         return False
     record.parts_ns.update(dict(zip(keys.PHASES, known, strict=True)))
-    # A GPU's marks are 32-bit floats of milliseconds; anything beyond their rounding is the writer's mistake.
-    if abs(sum(known) - duration) > max(10_000, duration // 100):
+    if abs(sum(known) - duration) > max(_ROUNDING_NS, duration // 100):
         record.uneven_steps += 1
+    _add_to_totals(record, event, duration)
+    return True
+
+
+def _bare_step(record: RankRecord, event: Event) -> bool:
+    duration = _interval(record, event, "step_ns")
+    if duration is None:
+        return False
+    record.parts_ns["bare_steps"] += duration
+    _add_to_totals(record, event, duration)
+    return True
+
+
+def _add_to_totals(record: RankRecord, event: Event, duration: int) -> None:
     totals = record.warm_up if event.fields.get("warmup") is True else record.measured
     totals.steps += 1
     totals.step_ns += duration
     totals.samples += as_ns(event.fields.get("samples")) or 0
     totals.tokens += as_ns(event.fields.get("tokens")) or 0
+
+
+def _overhead_pair(record: RankRecord, event: Event) -> bool:
+    names = ("step", "bare_ns", "bare_tokens", "step_ns", "step_tokens")
+    place, *values = (as_ns(event.fields.get(name)) for name in names)
+    bare, bare_tokens, measured, tokens = (value or 0 for value in values)
+    if place is None or not (bare and bare_tokens and measured and tokens):
+        return False
+    record.overhead_pairs[place] = bare / bare_tokens, measured / tokens
+    record.overhead_ns += measured
     return True
+
+
+def _log_thread(record: RankRecord, event: Event) -> bool:
+    cpu_ns = as_ns(event.fields.get("cpu_ns"))
+    record.log_thread_ns += cpu_ns or 0
+    return cpu_ns is not None
+
+
+def _clock_sync(record: RankRecord, event: Event) -> bool:
+    if "trouble" in event.fields:
+        record.clock_trouble = sanitise(event.fields["trouble"])
+        return True
+    return as_sync(event) is not None
 
 
 def _eval_stop(record: RankRecord, event: Event) -> bool:
@@ -107,12 +155,16 @@ def _interval(record: RankRecord, event: Event, field: str) -> int | None:
     start, duration = as_ns(event.fields.get("start_ns")), as_ns(event.fields.get(field))
     if start is None or duration is None:
         return None
-    if record.busy_until_ns == record.start_ns and record.begin_ns is not None:
-        # The first interval: the import begins with the process, a moment before the process has a log.
-        record.begin_ns = record.busy_until_ns = min(record.begin_ns, start)
+    _begin_with(record, start)
     record.overlap_ns += min(duration, max(0, record.busy_until_ns - start))
     record.busy_until_ns = max(record.busy_until_ns, start + duration)
     return duration
+
+
+def _begin_with(record: RankRecord, start: int) -> None:
+    """The first interval: the import begins with the process, a moment before the process has a log."""
+    if record.busy_until_ns == record.start_ns and record.begin_ns is not None:
+        record.begin_ns = record.busy_until_ns = min(record.begin_ns, start)
 
 
 def _eval_accuracy(record: RankRecord, event: Event) -> bool:
@@ -178,6 +230,10 @@ _ADD: dict[str, Callable[[RankRecord, Event], bool]] = {
     keys.LOG_STOP: _log_stop,
     keys.STAGE: _stage,
     keys.STEP: _step,
+    keys.BARE_STEP: _bare_step,
+    keys.OVERHEAD_PAIR: _overhead_pair,
+    keys.LOG_THREAD: _log_thread,
+    keys.CLOCK_SYNC: _clock_sync,
     keys.EVAL_STOP: _eval_stop,
     keys.EVAL_ACCURACY: _eval_accuracy,
     keys.RUN_START: _run_start,

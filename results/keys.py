@@ -52,6 +52,14 @@ MLPERF_HYPERPARAMETERS: Final = (
 # One line a training step, with the time of each phase.
 STEP: Final = "step"
 
+# How far a rank's clock is from rank 0's, measured before, during and after the training.
+CLOCK_SYNC: Final = "clock_sync"
+
+# What measuring costs, with --measure-overhead.
+BARE_STEP: Final = "bare_step"
+OVERHEAD_PAIR: Final = "overhead_pair"
+LOG_THREAD: Final = "log_thread"
+
 # Facts about a rank.
 HYPERPARAMETER: Final = "hyperparameter"
 OPTIMISER_SWITCH: Final = "optimiser_switch"

@@ -3,86 +3,25 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..errors import ResultsInvalid
-from .keys import LOG_START, LOG_STOP, SCHEMA_VERSION
+from .columns import StepColumns
+from .health import LogHealth
+from .keys import LOG_START, SCHEMA_VERSION
 from .line import MAX_LINE_BYTES, BadLine, Event, decode
-
-CORRUPT_SHOWN = 20
-"""Corrupt lines of a log that are kept with offset and reason; the others are counted."""
+from .step_lines import PREFIX, decode_steps
 
 _CHUNK_BYTES = 256 << 10
-
-
-@dataclass(frozen=True)
-class CorruptLine:
-    """A line that is no event."""
-
-    offset: int
-    """Of its first byte in the file."""
-    reason: str
-
-
-@dataclass
-class LogHealth:
-    """What is wrong with a log, counted: `lines` = events handed out + `corrupt` + `out_of_order`."""
-
-    lines: int = 0
-    """Lines with a newline at their end."""
-    corrupt: int = 0
-    corrupt_lines: list[CorruptLine] = field(default_factory=list)
-    """The first `CORRUPT_SHOWN` of them."""
-    torn: int = 0
-    """1 where the file ends within a line."""
-    lost: int = 0
-    """Lines that were written, by their `seq`, and are not in the file in any form."""
-    out_of_order: int = 0
-    """Lines whose `seq` had been passed already: left out, as a repeated line would count its time twice."""
-    truncated: int = 0
-    """Times the file became shorter while it was followed."""
-    complete: bool = False
-    """Whether `log_stop` was read: the rank came to its end."""
-    _next_seq: int = 0
-    _corrupt_since: int = 0
-
-    @property
-    def clean(self) -> bool:
-        return not (self.corrupt or self.torn or self.lost or self.out_of_order or self.truncated)
-
-    def count_corrupt(self, offset: int, reason: str) -> None:
-        self.corrupt += 1
-        self._corrupt_since += 1
-        if len(self.corrupt_lines) < CORRUPT_SHOWN:
-            self.corrupt_lines.append(CorruptLine(offset, reason))
-
-    def count(self, event: Event) -> bool:
-        """Count an event; False if it is out of order."""
-        if event.seq < self._next_seq:
-            self.out_of_order += 1
-            return False
-        # A corrupt line before this one is where one of the missing numbers went: it is not lost as well.
-        self.lost += max(0, event.seq - self._next_seq - self._corrupt_since)
-        self._next_seq, self._corrupt_since = event.seq + 1, 0
-        self.complete = self.complete or event.key == LOG_STOP
-        return True
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "lines": self.lines,
-            "corrupt": self.corrupt,
-            "corrupt_lines": [{"offset": line.offset, "reason": line.reason} for line in self.corrupt_lines],
-            "torn": self.torn,
-            "lost": self.lost,
-            "out_of_order": self.out_of_order,
-            "truncated": self.truncated,
-            "complete": self.complete,
-        }
+_BIG_CHUNK_BYTES = 2 << 20
+_LEAST_STEPS = 512
+"""Fewer step lines than this in a row are read one by one: that is fast enough, and loads no library."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +78,7 @@ class LogTail:
         self._unfinished = bytearray()
         self._overlong = False
         self._handed_out_to = 0
+        self._take_steps: Callable[[StepColumns], object] | None = None
 
     def poll(self) -> list[Event]:
         """The events of the lines that were completed since the last call.
@@ -164,6 +104,28 @@ class LogTail:
         self.health.torn = int(self._line_at < self._read_to)
         return True
 
+    def pieces(self, take: Callable[[Event], object], take_steps: Callable[[StepColumns], object]) -> Iterator[None]:
+        """As `visit`, but stop after each piece of the file, and hand on many steps in a row as columns.
+
+        Raises:
+            ResultsInvalid: the file is missing or unreadable, or in a format this version does not know.
+        """
+        self._take_steps = take_steps
+        handle = _open(self.path)
+        if handle is None:
+            _unreadable(self.path, "there is no such file")
+        try:
+            size = os.fstat(handle).st_size
+            while chunk := os.pread(handle, min(_BIG_CHUNK_BYTES, size - self._read_to), self._read_to):
+                position, self._read_to = self._read_to, self._read_to + len(chunk)
+                self._feed(chunk, position, take)
+                self.health.torn = int(self._line_at < self._read_to)
+                yield
+        except OSError as error:
+            _unreadable(self.path, error.strerror or str(error))
+        finally:
+            os.close(handle)
+
     def _read(self, handle: int, take: Callable[[Event], object]) -> None:
         # To the size of this moment: a rank that writes faster than this reads cannot hold the caller.
         size = os.fstat(handle).st_size
@@ -182,12 +144,37 @@ class LogTail:
 
     def _feed(self, chunk: bytes, position: int, take: Callable[[Event], object]) -> None:
         *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            self._keep(end)
-            self._finish_line(take)
-            position += len(end) + 1
-            self._line_at = position
+        for lines, all_steps in self._runs(ends):
+            if all_steps and self._feed_steps(lines):
+                position += sum(map(len, lines)) + len(lines)
+                self._line_at = position
+                continue
+            for line in lines:
+                self._keep(line)
+                self._finish_line(take)
+                position += len(line) + 1
+                self._line_at = position
         self._keep(rest)
+
+    def _runs(self, lines: list[bytes]) -> Iterator[tuple[list[bytes], bool]]:
+        """The lines in order, in pieces; True with those that are whole, many in a row, and look like steps."""
+        if self._take_steps is None:
+            yield lines, False
+            return
+        yield lines[:1], False  # its beginning may be in the chunk before
+        for looks_so, run in itertools.groupby(lines[1:], lambda line: line.startswith(PREFIX)):
+            found = list(run)
+            yield found, looks_so and len(found) >= _LEAST_STEPS
+
+    def _feed_steps(self, lines: list[bytes]) -> bool:
+        """Hand these on as columns; False, and nothing is done, if they are not beyond doubt."""
+        steps = decode_steps(b"\n".join(lines) + b"\n")
+        if steps is None or not self.health.count_steps(steps):
+            return False
+        assert self._take_steps is not None
+        self._handed_out_to = int(steps["seq"][-1]) + 1
+        self._take_steps(steps)
+        return True
 
     def _keep(self, piece: bytes) -> None:
         """Add to the unfinished line, but never hold more than one line's worth of it."""

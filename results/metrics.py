@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import ResultsInvalid
+from .communication import Communication, communication_of
 from .consistency import Consistency, consistency_of, warnings_about
-from .fold import read_rank
+from .doubts import doubts_about
+from .health import CORRUPT_SHOWN
 from .line import finite
-from .log import CORRUPT_SHOWN
+from .overhead import MeasuringCost, measuring_cost
 from .quality import Quality, quality_of
 from .rank import RankRecord
+from .resources import NodeResources, node_resources
 from .run import NodeStatus, RunFolder, RunSpec
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
-from .verdict import FAILED, FailureCause, failure_of, is_sound, status_of, warnings_of
+from .verdict import FAILED, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
 
 METRICS_SCHEMA_VERSION = 1
 
@@ -48,11 +51,36 @@ class Metrics:
     tokens: int
     samples: int
     split: Split
+    communication: Communication | None
+    """The ranks' steps compared; None where no step is in the logs of all ranks."""
+    measuring_cost: MeasuringCost | None
+    """What measuring costs a step; None in a run that does not measure it."""
+    resources: tuple[NodeResources, ...]
+    """Of the nodes that were sampled."""
     consistency: Consistency
     records: tuple[RankRecord, ...]
     """Of the ranks that have a log."""
+    own_ranks: tuple[int, ...]
+    """Those of them whose log is of this run and this rank."""
     failure: FailureCause | None
     warnings: tuple[str, ...]
+
+    def refuse_if_nothing_is_known(self) -> None:
+        """For a run that is over.
+
+        Raises:
+            ResultsInvalid: it has no log that could be believed, and nobody said how it failed.
+        """
+        begun = [record for record in self.records if record.start_ns is not None]
+        if self.status == FAILED or any(record.rank in self.own_ranks for record in begun):
+            return
+        others = ", ".join(sorted({record.run_id for record in begun} - {""}))
+        raise ResultsInvalid(
+            f"Nothing can be said about the run {sanitise(self.spec.run_id)}: none of its {self.spec.ranks} ranks has "
+            "a log of it.",
+            why=f"The logs in its folder are of {others}." if others else "The logs are missing or hold no log_start.",
+            fix="Pull the run's logs again, or name another run: mlb runs",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `metrics.json`; numbers that are not finite are the log's words for them."""
@@ -76,6 +104,7 @@ class Metrics:
             "dataset": spec.dataset,
             "dataset_origin": spec.data_origin,
             "backend": spec.backend,
+            "aggregation": spec.aggregation,
             "fleet": spec.fleet,
             "hosts": list(self.hosts),
             "mlb_version": spec.mlb_version,
@@ -93,6 +122,9 @@ class Metrics:
             "tokens": self.tokens,
             "samples": self.samples,
             "time": self.split.to_json(),
+            "communication": self.communication and self.communication.to_json(),
+            "measuring_cost": self.measuring_cost and asdict(self.measuring_cost),
+            "resources": [asdict(node) for node in self.resources],
             "consistency": asdict(self.consistency),
             "logs": _logs_json(self.records),
             "failure": self.failure and self.failure.to_json(),
@@ -110,11 +142,8 @@ def compute(folder: RunFolder) -> Metrics:
         ResultsInvalid: it is no run folder, or a log in it cannot be read or has a format of another version.
     """
     spec = folder.read_spec()
-    records = [
-        read_rank(path, rank)
-        for rank, path in ((rank, folder.rank_events(rank)) for rank in range(spec.ranks))
-        if path.exists()
-    ]
+    reduction, communication = communication_of(folder, spec)
+    records = reduction.records
     nodes, broken = _statuses(folder, spec)
     launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
     zero = launched or spec.created_unix_ns
@@ -123,7 +152,8 @@ def compute(folder: RunFolder) -> Metrics:
     reached = quality.reached
     status = status_of(records, nodes, reached is not None)
     consistency = consistency_of(spec, records)
-    warnings = [*warnings_of(spec, status, records, nodes, split), *warnings_about(consistency), *broken]
+    doubts = doubts_about(spec, reduction, communication, status == RUNNING)
+    warnings = [*warnings_of(spec, status, records, nodes, split), *warnings_about(consistency), *doubts, *broken]
     return Metrics(
         spec=spec,
         hosts=tuple(dict.fromkeys(record.host for record in records if record.host)),
@@ -141,8 +171,12 @@ def compute(folder: RunFolder) -> Metrics:
         tokens=sum(record.all_steps.tokens for record in records),
         samples=sum(record.all_steps.samples for record in records),
         split=split,
+        communication=communication,
+        measuring_cost=measuring_cost(records),
+        resources=tuple(_resources(folder, spec)),
         consistency=consistency,
-        records=tuple(records),
+        records=records,
+        own_ranks=reduction.joined_ranks,
         failure=failure_of(records, nodes) if status == FAILED else None,
         warnings=tuple(warnings),
     )
@@ -164,6 +198,13 @@ def _statuses(folder: RunFolder, spec: RunSpec) -> tuple[list[NodeStatus], list[
         elif status is not None:
             broken.append(f"The status of node {node} holds values of wrong types: left out.")
     return statuses, broken
+
+
+def _resources(folder: RunFolder, spec: RunSpec) -> Iterator[NodeResources]:
+    for node in range(spec.ranks):
+        found = node_resources(folder.node_resources(node), node)
+        if found is not None:
+            yield found
 
 
 def _logs_json(records: Sequence[RankRecord]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from .log import LogHealth
+from .health import LogHealth
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,14 @@ class RankRecord:
     uneven_steps: int = 0
     """Steps whose phases do not add up to them."""
     busy_until_ns: int = 0
+    clock_trouble: str = ""
+    """Why this rank could not compare its clock with rank 0's; empty if it could."""
+    overhead_pairs: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """First step of a pair -> nanoseconds a token of its two steps, the bare one and the measured one."""
+    overhead_ns: int = 0
+    """What the measured steps of the pairs took."""
+    log_thread_ns: int = 0
+    """Processor time of the thread that writes the log, over the steps of those pairs."""
 
     @property
     def all_steps(self) -> StepTotals:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from .communication import Communication
 from .metrics import Metrics
 from .quality import Evaluation
+from .report_steps import RANKS_SHOWN, step_rows, step_table, what_if_table
 from .split import PARTS, Split
 from .table import Report, Table, markdown_of, text_of
 from .tail import last_lines
@@ -14,8 +16,6 @@ from .text import count, duration, ranges, sanitise, sanitise_lines
 from .verdict import FAILED, GOAL_MISSED, GOAL_REACHED, INCOMPLETE, STOPPED, FailureCause, standing_of
 
 EVALUATIONS_SHOWN = 8
-RANKS_SHOWN = 4
-"""Up to this many ranks have a column each; more are shown by their least and their most."""
 _STAGES_SHOWN = 20
 _HOSTS_SHOWN = 8
 _TAIL_BYTES = 16 << 10
@@ -23,8 +23,8 @@ _TAIL_BYTES = 16 << 10
 PART_LABELS = {
     "startup": "start-up",
     "host_to_device": "host to device",
-    "communication": "communication (1)",
     "other": "other in steps",
+    "bare_steps": "steps not measured",
     "between_epochs": "between epochs",
     "ending": "ending (2)",
     "unaccounted": "unaccounted (3)",
@@ -36,7 +36,7 @@ def render(metrics: Metrics) -> Report:
     return Report(
         title=(*_title(metrics), _result(metrics)),
         failure=tuple(_failure(metrics.failure)) if metrics.failure else (),
-        rows=(*_times(metrics), *_work(metrics), *_circumstances(metrics)),
+        rows=(*_times(metrics), *_work(metrics), *step_rows(metrics), *_circumstances(metrics)),
         tables=tuple(_tables(metrics)),
         warnings=tuple(sanitise(warning) for warning in metrics.warnings),
     )
@@ -136,7 +136,7 @@ def _circumstances(metrics: Metrics) -> Iterator[tuple[str, str]]:
     more = [f"and {len(metrics.hosts) - len(hosts)} more"] if len(metrics.hosts) > len(hosts) else []
     on = f" on {', '.join(hosts + more)}" if hosts else ""
     threads = f"{count(spec.threads_per_rank, 'thread')} each"
-    yield "Ranks", sanitise(f"{spec.ranks}, {spec.backend}, {threads}, fleet {spec.fleet}{on}")
+    yield "Ranks", sanitise(f"{spec.ranks}, {spec.backend}, {spec.aggregation}, {threads}, fleet {spec.fleet}{on}")
     yield "Seed", str(spec.seed)
     yield "mlb", sanitise(f"{spec.mlb_version} {spec.git_revision}".strip())
     yield "Ranks agree", _agreement(metrics)
@@ -153,35 +153,58 @@ def _agreement(metrics: Metrics) -> str:
 
 def _tables(metrics: Metrics) -> Iterator[Table]:
     if metrics.split.ranks:
-        yield _split_table(metrics.split)
+        yield _split_table(metrics.split, metrics.communication)
+    if metrics.communication and metrics.communication.steps:
+        yield step_table(metrics.communication)
+        if metrics.communication.what_ifs:
+            yield what_if_table(metrics.communication)
     if metrics.split.startup:
         yield _startup_table(metrics.split)
     if metrics.quality.evaluations:
         yield _evaluation_table(metrics)
 
 
-def _split_table(split: Split) -> Table:
+def _split_table(split: Split, communication: Communication | None) -> Table:
     many = len(split.ranks) > RANKS_SHOWN
     each = tuple(f"rank {rank.rank}" for rank in split.ranks) if len(split.ranks) > 1 else ()
-    rows = []
-    for part in PARTS:
-        seconds = [rank.seconds(part) for rank in split.ranks]
+    wall_s = split.wall_s or 0.0
+
+    def row(label: str, seconds: list[float]) -> tuple[str, ...]:
+        mean = sum(seconds) / len(seconds)
         spread = (min(seconds), max(seconds)) if many else seconds[: len(each)]
-        numbers = (_seconds(split.mean_seconds(part)), f"{split.mean_percent(part):.1f}", *map(_seconds, spread))
-        rows.append((PART_LABELS.get(part, part), *numbers))
-    wall = _seconds(split.wall_s or 0.0)
+        return (label, _seconds(mean), f"{100 * mean / wall_s if wall_s > 0 else 0.0:.1f}", *map(_seconds, spread))
+
+    exposed = _exposed(split, communication) if each else {}
+    rows: list[tuple[str, ...]] = []
+    for part in PARTS:
+        if part == "bare_steps" and not any(rank.parts_ns[part] for rank in split.ranks):
+            continue
+        label = "communication (1)" if part == "communication" and each and not exposed else PART_LABELS.get(part, part)
+        rows.append(row(label, [rank.seconds(part) for rank in split.ranks]))
+        if part == "communication":
+            rows += [row(f"  of it {name}", seconds) for name, seconds in exposed.items()]
     headers = ("part", "mean s" if each else "s", "%", *(("least s", "most s") if many else each))
     return Table(
         "Where the wall time went",
         headers,
-        (*rows, ("wall", wall, "100.0", *[wall] * (len(headers) - 3))),
+        (*rows, ("wall", _seconds(wall_s), "100.0", *[_seconds(wall_s)] * (len(headers) - 3))),
         sums_up=True,
-        notes=tuple(_split_notes(split)),
+        notes=tuple(_split_notes(split, bool(exposed) or not each)),
     )
 
 
-def _split_notes(split: Split) -> Iterator[str]:
-    yield "(1) Collectives outside backward, the waiting for slower ranks included."
+def _exposed(split: Split, communication: Communication | None) -> dict[str, list[float]]:
+    """Seconds of exposed transfer and of waiting by rank; empty where they are not known of every rank."""
+    known = {rank.rank: rank.exposed_ns for rank in communication.ranks} if communication else {}
+    if any(rank.rank not in known for rank in split.ranks):
+        return {}
+    labels = {"exposed_transfer": "transfer", "exposed_wait": "waiting for a rank"}
+    return {label: [known[rank.rank][part] / 1e9 for rank in split.ranks] for part, label in labels.items()}
+
+
+def _split_notes(split: Split, told_apart: bool) -> Iterator[str]:
+    if not told_apart:
+        yield "(1) The waiting for slower ranks included: the ranks' logs do not allow to tell it apart."
     yield "(2) From the end of a rank's own log to the end of the last rank's."
     astray = [rank.rank for rank in split.ranks if not rank.adds_up]
     verdict = f"over 1 % on rank {ranges(astray)}" if astray else "within 1 % on every rank"

@@ -17,6 +17,9 @@ from ..errors import ResultsInvalid
 
 RUN_SCHEMA_VERSION = 1
 
+AGGREGATIONS = ("allreduce", "ddp")
+"""Communication patterns there are, the default first (aggregation/patterns.py)."""
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -65,6 +68,10 @@ class RunSpec:
     """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
     """Wall clock at which the launcher began to start processes; 0 before that."""
+    aggregation: str = AGGREGATIONS[0]
+    """The communication pattern, one of `AGGREGATIONS`."""
+    measure_overhead: bool = False
+    """Whether half of the steps are trained without being measured, to say what measuring costs."""
 
     def met_by(self, quality: float) -> bool:
         """Whether `quality` reaches the target (a NaN never does)."""
@@ -170,6 +177,9 @@ class RunFolder:
 
     def node_status(self, node: int) -> Path:
         return self.path / f"node-{node:05d}.json"
+
+    def node_resources(self, node: int) -> Path:
+        return self.path / f"resources-{node:05d}.jsonl"
 
     def node_environment(self, node: int) -> Path:
         return self.path / f"environment-{node:05d}.json"

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import keys
+from .columns import StepColumns
 from .fold import PART_OF_STAGE
 from .line import Event, as_ns, as_number
-from .log import visit_log
+from .log import LogTail, visit_log
 from .metrics import Metrics
 from .run import RunFolder
 
@@ -86,19 +87,29 @@ class _RankSeries:
         if take is not None:
             take(self, event)
 
+    def add_steps(self, steps: StepColumns) -> None:
+        """Many steps at once; their losses are not among the columns."""
+        self.flush()
+        counts = np.ones(len(steps))
+        self._fill(
+            (steps["start_ns"] + self.shift_ns).astype(np.float64),
+            steps["step_ns"].astype(np.float64),
+            [steps[f"{phase}_ns"].astype(np.float64) for phase in keys.PHASES],
+            [counts, steps["samples"].astype(np.float64), steps["tokens"].astype(np.float64)],
+        )
+        amounts = {name: int(steps[name].sum()) for name in ("samples", "tokens")}
+        self.totals.update(steps=len(steps), **amounts)
+
     def flush(self) -> None:
         """Put the steps that wait into their buckets."""
         if not self.waiting:
             return
         rows = np.array(self.waiting)
         self.waiting.clear()
-        start, length = rows[:, 0], rows[:, 1]
-        for column, name in enumerate(keys.PHASES, start=2):
-            self._spread(self.parts_ns, name, start, length, rows[:, column])
-        for column, name in enumerate(AMOUNTS, start=2 + len(keys.PHASES)):
-            self._spread(self.amounts, name, start, length, rows[:, column])
+        phases_end = 2 + len(keys.PHASES)
+        self._fill(rows[:, 0], rows[:, 1], list(rows[:, 2:phases_end].T), list(rows[:, phases_end:-1].T))
         loss = rows[:, -1]
-        at = self._bucket(start)[~np.isnan(loss)]
+        at = self._bucket(rows[:, 0])[~np.isnan(loss)]
         self.loss_sum += np.bincount(at, weights=loss[~np.isnan(loss)], minlength=self.buckets)
         self.loss_count += np.bincount(at, minlength=self.buckets)
 
@@ -106,6 +117,12 @@ class _RankSeries:
         """A span of time that belongs to one part."""
         ends = np.array([start_ns + self.shift_ns]), np.array([length_ns])
         self._spread(self.parts_ns, part, *ends, np.array([length_ns]))
+
+    def _fill(self, start: Vector, length: Vector, phases: Sequence[Vector], amounts: Sequence[Vector]) -> None:
+        for name, values in zip(keys.PHASES, phases, strict=True):
+            self._spread(self.parts_ns, name, start, length, values)
+        for name, values in zip(AMOUNTS, amounts, strict=True):
+            self._spread(self.amounts, name, start, length, values)
 
     def _spread(self, into: dict[str, Vector], name: str, start: Vector, length: Vector, value: Vector) -> None:
         """Add `value` evenly over [start, start + length) of each row."""
@@ -139,7 +156,7 @@ def series_of(folder: RunFolder, metrics: Metrics, buckets: int = BUCKETS) -> Se
     launched = metrics.launched_unix_ns
     width_ns = max(1, -(-round(wall_s * 1e9) // buckets))
     # A log's zero on the launch's clock: `unix_ns(t) - launched` is `t + shift`.
-    jobs = [(folder.rank_events(r.rank), (r.unix_ns(0) or 0) - launched) for r in placed]
+    jobs = [_Job(folder.rank_events(r.rank), (r.unix_ns(0) or 0) - launched, first=r is placed[0]) for r in placed]
     read = partial(_read, width_ns=width_ns, buckets=buckets)
     ranks = _map(read, jobs)
     loss = np.divide(
@@ -154,17 +171,28 @@ def series_of(folder: RunFolder, metrics: Metrics, buckets: int = BUCKETS) -> Se
     )
 
 
-def _read(job: tuple[Path, int], *, width_ns: int, buckets: int) -> _RankSeries:
-    path, shift_ns = job
-    series = _RankSeries(width_ns, shift_ns, buckets)
-    visit_log(path, series.add)
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    shift_ns: int
+    first: bool
+    """Whether this rank's losses are wanted, which only single lines have."""
+
+
+def _read(job: _Job, *, width_ns: int, buckets: int) -> _RankSeries:
+    series = _RankSeries(width_ns, job.shift_ns, buckets)
+    if job.first:
+        visit_log(job.path, series.add)
+    else:
+        for _ in LogTail(job.path).pieces(series.add, series.add_steps):
+            pass
     series.flush()
     return series
 
 
-def _map(read: Callable[[tuple[Path, int]], _RankSeries], jobs: Sequence[tuple[Path, int]]) -> list[_RankSeries]:
+def _map(read: Callable[[_Job], _RankSeries], jobs: Sequence[_Job]) -> list[_RankSeries]:
     processes = min(len(os.sched_getaffinity(0)), len(jobs))
-    if processes < 2 or sum(path.stat().st_size for path, _ in jobs) < _POOL_FROM_BYTES:
+    if processes < 2 or sum(job.path.stat().st_size for job in jobs) < _POOL_FROM_BYTES:
         return [read(job) for job in jobs]
     with ProcessPoolExecutor(processes) as pool:
         return list(pool.map(read, jobs))

@@ -13,6 +13,7 @@ PARTS: Final = (
     "launch",
     "startup",
     *PHASES,
+    "bare_steps",
     "evaluation",
     "between_epochs",
     "finish",
@@ -22,7 +23,8 @@ PARTS: Final = (
 """The parts of the wall time, in the order in which they happen; they add up to it.
 
 `launch`: from the launcher's first act to the rank's log. `startup`: stages but `epoch` and `finish`. Then the
-seven phases of training steps. `evaluation`. `between_epochs`: stage `epoch`. `finish`: stage `finish`.
+seven phases of training steps. `bare_steps`: those that --measure-overhead leaves unmeasured. `evaluation`.
+`between_epochs`: stage `epoch`. `finish`: stage `finish`.
 `ending`: from the end of this rank's log to that of the last rank's. `unaccounted`: what no event names; signed.
 """
 

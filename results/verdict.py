@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .log import LogHealth
+from .health import LogHealth
 from .rank import RankRecord
 from .run import NodeStatus, RankFailure, RunSpec
 from .split import TOLERANCE_PERCENT, Split

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from . import keys
+from .health import LogHealth
 from .line import Event, as_ns, as_number
-from .log import LogHealth, visit_log
+from .log import visit_log
 from .quality import TEST_SPLIT
 from .run import RunSpec
 from .text import sanitise

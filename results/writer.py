@@ -120,6 +120,12 @@ class EventLog:
         if len(self._waiting) >= self._wake_at and not self._wake.is_set():
             self._wake.set()
 
+    def thread_ns(self) -> int:
+        """Processor time of the writing thread so far: what logging costs beside the calls of `event`."""
+        if self._thread.ident is None or not self._thread.is_alive():
+            return 0
+        return time.clock_gettime_ns(time.pthread_getcpuclockid(self._thread.ident))
+
     def flush(self) -> None:
         """Return once all events noted so far are the kernel's.
 

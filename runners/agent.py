@@ -23,6 +23,7 @@ from .deaths import DeathWatch
 from .environment import describe_node
 from .failures import describe
 from .lifeline import AGENT_PID_VARIABLE, adopt_orphans, kill_descendants
+from .resources import ResourceSampler
 
 
 class _StopRequested(Exception):
@@ -47,7 +48,9 @@ def main() -> NoReturn:
     # Beside the run, not before it: asking a GPU's driver can take a second.
     describing = threading.Thread(target=lambda: write_json(folder.node_environment(node), describe_node()))
     describing.start()
+    resources = ResourceSampler(folder.node_resources(node), node)
     final = _supervise(folder, status, arguments)
+    resources.close()
     describing.join()
     write_json(folder.node_status(node), final)
     # At once: unloading torch takes part of a second, in which the run would be over and still have a process.

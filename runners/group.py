@@ -37,6 +37,13 @@ class ProcessGroup:
             dist.all_reduce(values)
         return values
 
+    def tell_all(self, value: object) -> object:
+        """Rank 0's `value`, on every rank."""
+        values = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
+
     def broadcast_from_first(self, model: nn.Module) -> None:
         """Give every rank the weights and buffers of rank 0."""
         if self.world_size == 1:

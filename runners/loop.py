@@ -15,8 +15,10 @@ from ..results import keys
 from ..results.run import RunSpec
 from ..results.writer import EventLog
 from ..tasks.base import Batch, Evaluation, Task
+from .alignment import ClockExchange
 from .clock import Mark, clock_for
 from .loss import LossReader
+from .overhead import Overhead
 from .stopwatch import Step, Stopwatch
 
 WARMUP_STEPS = 3
@@ -27,25 +29,43 @@ class TrainingLoop:
     """Trains until the goal is met, the epochs or steps are used up, or the loss stops being a number."""
 
     def __init__(
-        self, spec: RunSpec, task: Task, aggregation: Aggregation, log: EventLog, device: torch.device
+        self,
+        spec: RunSpec,
+        task: Task,
+        aggregation: Aggregation,
+        log: EventLog,
+        device: torch.device,
+        clocks: ClockExchange | None = None,
     ) -> None:
+        """Get ready to train.
+
+        Args:
+            clocks: where ranks compare clocks; None where this rank is alone.
+        """
         self._spec = spec
         self._task = task
         self._aggregation = aggregation
         self._log = log
         self._clock = clock_for(device)
         self._watch = Stopwatch(self._clock)
+        aggregation.observer = self._watch
+        self._forward = aggregation.wrap(task.forward)
+        self._clocks = clocks
+        self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
         self._losses = LossReader(device)
         self._steps = 0
+        self._tokens = 0
 
     def run(self) -> str:
         """Train to the end; returns the reason of the end: `goal`, `epochs` or `steps`."""
+        self._compare_clocks()
         self._log.event(keys.RUN_START)
         reason = self._train()
         self._log.event(keys.RUN_STOP, status="success" if reason == "goal" else "aborted", reason=reason)
         if self._spec.max_steps is None:
             self._evaluate("test", epoch=0)
         with self.stage(keys.STAGE_FINISH):
+            self._compare_clocks()
             self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
         return reason
 
@@ -60,6 +80,8 @@ class TrainingLoop:
         for epoch in range(1, self._spec.max_epochs + 1):
             with self.stage(keys.STAGE_EPOCH):
                 self._clock.settle()
+                if epoch > 1:
+                    self._compare_clocks()
                 self._log.event(keys.EPOCH_START, epoch_num=epoch)
             self._epoch(epoch)
             self._log.event(keys.EPOCH_STOP, epoch_num=epoch)
@@ -76,11 +98,16 @@ class TrainingLoop:
         batches = self._task.batches(epoch)
         start: Mark | None = None
         while self._steps != self._spec.max_steps:
-            start = self.step(epoch, batches, start)
+            if self._overhead:
+                start = self._step_of_pair(self._overhead, epoch, batches)
+            else:
+                start = self.step(epoch, batches, start)
             if start is None:
                 break
             self._write_steps(self._watch.finished())
         self._write_steps(self._watch.finished(wait=True))
+        if self._overhead:
+            self._overhead.write()
 
     def step(self, epoch: int, batches: Iterator[Batch], start: Mark | None = None) -> Mark | None:
         """One training step, timed from the mark `start` (None: from now).
@@ -96,19 +123,35 @@ class TrainingLoop:
         self._watch.lap("input")
         batch = self._task.to_device(batch)
         self._watch.lap("host_to_device")
-        objective, loss = self._task.forward(batch)
+        objective, loss = self._forward(batch)
         self._watch.lap("forward")
         objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self._watch.lap("backward")
+        self._watch.lap(self._aggregation.backward_ends_in)
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
         self._task.optimise()
         self._watch.lap("optimiser")
         step.samples, step.tokens = batch.samples, batch.tokens
+        self._tokens = batch.tokens
         step.warmup = self._steps < WARMUP_STEPS
         step.loss = self._losses.capture(loss)
         self._steps += 1
         return self._watch.end()
+
+    def _step_of_pair(self, overhead: Overhead, epoch: int, batches: Iterator[Batch]) -> Mark | None:
+        """As `step`, but one of each pair unmeasured, and both timed together with their logging."""
+        measuring, number, start = self._watch, self._steps, self._clock.mark()
+        if overhead.is_bare(number):
+            self._watch = self._aggregation.observer = overhead.bare
+        end = self.step(epoch, batches, start)
+        if end is not None:
+            self._write_steps(measuring.finished())
+            end = self._clock.mark()
+            if number >= WARMUP_STEPS + 1:
+                overhead.took(number, self._tokens, start, end)
+        self._watch = self._aggregation.observer = measuring
+        overhead.write_bare_steps(overhead.bare.finished())
+        return end
 
     def _write_steps(self, steps: list[Step]) -> None:
         for step in steps:
@@ -152,6 +195,17 @@ class TrainingLoop:
             split=split,
         )
         return evaluation
+
+    def _compare_clocks(self) -> None:
+        """Log how far this rank's clock is from rank 0's; all ranks come here together."""
+        if self._clocks is None:
+            return
+        offset = self._clocks.measure()
+        if offset is None:
+            self._log.event(keys.CLOCK_SYNC, trouble=self._clocks.trouble)
+            return
+        fields = {"offset_ns": offset.offset_ns, "error_ns": offset.error_ns, "rounds": offset.rounds}
+        self._log.event(keys.CLOCK_SYNC, time_ns=offset.time_ns, **fields)
 
     def _adapt(self, epoch: int, evaluation: Evaluation) -> None:
         optimiser = self._task.end_epoch(evaluation.quality)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from ..aggregation.all_reduce import BlockingAllReduce
+from ..aggregation.patterns import PATTERNS
 from ..results import keys
 from ..results.run import RunSpec
 from ..results.writer import EventLog
 from ..tasks import catalogue
 from ..tasks.base import Setup, Task
+from .alignment import ClockExchange
 from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
 
@@ -29,17 +30,19 @@ def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     torch.set_num_threads(spec.threads_per_rank)
     start = time.monotonic_ns()
     group = ProcessGroup.join(spec.backend)
+    clocks = ClockExchange(group)
     log_stage(log, "process_group", start)
     start = time.monotonic_ns()
     task = _create_task(spec, group)
     group.broadcast_from_first(task.model)
     # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
     torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
-    aggregation = BlockingAllReduce(task.model, group.world_size)
+    aggregation = PATTERNS[spec.aggregation](task.model, group.world_size)
     if group.rank == 0:
         _log_facts(log, spec, task)
     log_stage(log, "model", start)
-    TrainingLoop(spec, task, aggregation, log, group.device).run()
+    TrainingLoop(spec, task, aggregation, log, group.device, clocks).run()
+    clocks.close()
     # Only after success: with a peer gone, closing the group can block.
     group.leave()
 

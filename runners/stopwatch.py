@@ -1,12 +1,28 @@
-"""Times the phases of training steps by laps: every moment of a step belongs to exactly one phase."""
+"""Times the phases of training steps by laps, and the collectives beside them.
+
+Every moment of a step belongs to exactly one phase; a collective has times of its own, since it may run under others.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..results import keys
 from .clock import Clock, Mark
+
+
+@dataclass
+class Collective:
+    """One collective of a step, as this rank saw it."""
+
+    operation: str
+    payload_bytes: int
+    arrival: Mark
+    """When this rank was ready for it."""
+    end: Mark | None = None
 
 
 @dataclass
@@ -17,6 +33,7 @@ class Step:
     step: int
     marks: list[tuple[str, Mark]] = field(default_factory=list)
     """Phase -> the mark at its end; a phase may come more than once."""
+    collectives: list[Collective] = field(default_factory=list)
     start: Mark | None = None
     samples: int = 0
     tokens: int = 0
@@ -30,6 +47,7 @@ class Stopwatch:
     """Laps of consecutive steps. A step starts where the one before ended, so no time falls between two steps.
 
     A lap takes everything since the mark before it: call `lap("other")` ahead of a phase whose beginning matters.
+    It is the observer of the aggregation (aggregation/base.py): nothing it is told makes anything wait.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -47,6 +65,21 @@ class Stopwatch:
         assert self._step is not None, "lap() outside a step"
         self._step.marks.append((phase, self._clock.mark()))
 
+    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:
+        """This rank is ready for a collective; call what is returned when it has ended."""
+        assert self._step is not None, "collective() outside a step"
+        record = Collective(operation, payload_bytes, self._clock.mark())
+        self._step.collectives.append(record)
+
+        def ended() -> None:
+            record.end = self._clock.mark()
+
+        return ended
+
+    def backward_done(self) -> None:
+        """What follows of backward is waiting for collectives."""
+        self.lap("backward")
+
     def end(self) -> Mark:
         """Close the step; returns its last mark, where the next step may start."""
         assert self._step is not None, "end() outside a step"
@@ -63,21 +96,46 @@ class Stopwatch:
     def finished(self, *, wait: bool = False) -> list[Step]:
         """The steps whose times are known by now, oldest first; with `wait`, all that were closed."""
         done: list[Step] = []
-        while self._pending and (wait or self._clock.ready(self._pending[0].marks[-1][1])):
+        while self._pending and (wait or self._known(self._pending[0])):
             done.append(self._pending.popleft())
         return done
 
-    def times(self, step: Step) -> dict[str, int]:
-        """The fields of a `step` event, in nanoseconds: its start, its length, and the phases, which add up to it."""
+    def times(self, step: Step) -> dict[str, Any]:
+        """The fields of a `step` event, in nanoseconds: its start, its length, the phases, which add up to it, and
+        the collectives; where the rank was blocked and where a collective lies is counted from the step's start."""
         assert step.start is not None
         previous = start = self._clock.time_ns(step.start)
         phases = dict.fromkeys(keys.PHASES, 0)
+        blocked: list[int] = []
         for phase, mark in step.marks:
             now = self._clock.time_ns(mark)
             phases[phase] += now - previous
+            if phase == "communication" and blocked[-1:] == [previous - start]:
+                blocked[-1] = now - start
+            elif phase == "communication" and now > previous:
+                blocked += [previous - start, now - start]
             previous = now
-        return {
+        fields: dict[str, Any] = {
             "start_ns": start,
             "step_ns": previous - start,
             **{f"{phase}_ns": duration for phase, duration in phases.items()},
         }
+        return {**fields, **self._collectives(step, start, blocked)} if step.collectives else fields
+
+    def _collectives(self, step: Step, start: int, blocked: list[int]) -> dict[str, Any]:
+        """One list a fact, in the order in which the rank arrived: readers take them as columns."""
+        # On a GPU a mark that was taken right at the step's start may come out a few nanoseconds before it.
+        arrivals = [max(0, self._clock.time_ns(c.arrival) - start) for c in step.collectives]
+        ends = [None if c.end is None else self._clock.time_ns(c.end) - start for c in step.collectives]
+        return {
+            "collective_operation": [c.operation for c in step.collectives],
+            "collective_bytes": [c.payload_bytes for c in step.collectives],
+            "collective_arrival_ns": arrivals,
+            "collective_end_ns": ends,
+            "blocked_start_ns": blocked[0::2],
+            "blocked_end_ns": blocked[1::2],
+        }
+
+    def _known(self, step: Step) -> bool:
+        marks = (step.marks[-1][1], *(c.end for c in step.collectives))
+        return all(mark is not None and self._clock.ready(mark) for mark in marks)

@@ -34,9 +34,9 @@ class Hosts:
     def up(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
         if not Path(f"/sys/class/net/{self.bridge}").exists():
-            script = f"link add {self.bridge} type bridge\naddr add {self.gateway} dev {self.bridge}\n"
-            run("ip", "-batch", "-", script=script)
-            run("ip", "link", "set", self.bridge, "up")
+            run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "addr", "replace", self.gateway, "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
         self._firewall("-I")
 
     def down(self) -> None:

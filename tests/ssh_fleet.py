@@ -36,13 +36,13 @@ class SshFleet:
 
 @contextmanager
 def running_fleet(folder: Path, nodes: int, *, name: str = "t", gpus: int = 0) -> Iterator[SshFleet]:
-    """`nodes` hosts on a bridge of this process's own; their records lie in `folder/state/fleets/NAME`."""
-    own = os.getpid() % 250
+    """`nodes` hosts on a bridge of this call's own; their records lie in `folder/state/fleets/NAME`."""
     fleet_dir = folder / "state" / "fleets" / name
     fleet_dir.mkdir(parents=True, mode=0o700)
     key = fleet_dir / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     (folder / "hosts").mkdir()
+    own = free_network()
     hosts = Hosts(folder / "hosts", bridge=f"mlbtest{own}", gateway=f"10.78.{own}.254/24")
     hosts.up()
     try:
@@ -57,6 +57,18 @@ def running_fleet(folder: Path, nodes: int, *, name: str = "t", gpus: int = 0) -
         yield SshFleet(hosts, fleets.load(fleet_dir.parent, name))
     finally:
         hosts.down()
+
+
+def free_network() -> int:
+    """The number of a network that no other test has: who makes its bridge has it."""
+    first = os.getpid() % 249
+    for number in ((first + i) % 249 + 1 for i in range(249)):
+        made = subprocess.run(
+            ["ip", "link", "add", f"mlbtest{number}", "type", "bridge"], capture_output=True, check=False
+        )
+        if made.returncode == 0:
+            return number
+    raise AssertionError("there is no free network left: `ip link` shows whose they are")
 
 
 def await_sshd(address: str) -> None:

@@ -58,7 +58,29 @@ class Story:
         start, self.clock_ns = self.clock_ns, self.clock_ns + ns
         return self.event(keys.STAGE, name=name, start_ns=start, duration_ns=ns)
 
-    def step(self, *phases_ns: int, epoch: int = 1, tokens: int = 100, samples: int = 4, warmup: bool = False) -> Story:
+    def sync(self, error_ns: int = 10_000, **fields: Any) -> Story:
+        """Compare clocks: all stories tell of the same moments since their own zero."""
+        return self.event(keys.CLOCK_SYNC, **{"offset_ns": -self.zero_ns, "error_ns": error_ns, "rounds": 40, **fields})
+
+    def step(
+        self,
+        *phases_ns: int,
+        epoch: int = 1,
+        tokens: int = 100,
+        samples: int = 4,
+        warmup: bool = False,
+        **fields: Any,
+    ) -> Story:
+        """A step with one all-reduce, which takes its whole communication phase."""
+        before, communication = sum(phases_ns[:4]), phases_ns[4]
+        collective = {
+            "collective_operation": ["all_reduce"],
+            "collective_bytes": [4096],
+            "collective_arrival_ns": [before],
+            "collective_end_ns": [before + communication],
+            "blocked_start_ns": [before],
+            "blocked_end_ns": [before + communication],
+        }
         start, self.clock_ns, self.steps = self.clock_ns, self.clock_ns + sum(phases_ns), self.steps + 1
         return self.event(
             keys.STEP,
@@ -72,6 +94,7 @@ class Story:
             bytes_reduced=4096,
             loss=6.25,
             warmup=warmup,
+            **(collective | fields if communication else fields),
         )
 
     def evaluate(self, value: float, ns: int, *, epoch: int = 1, split: str = "validation") -> Story:
@@ -165,7 +188,7 @@ def _small_story(rank: int, lag_ns: int, run_id: str) -> Story:
     if rank == 0:
         story.event(keys.SEED, value=43).event(keys.PARAMETER_COUNT, value=1_000_000)
         story.event(keys.HYPERPARAMETER, name="dropout", value=0.4)
-    story.event(keys.RUN_START)
+    story.sync().event(keys.RUN_START)
     for epoch, perplexity in ((1, 420.5), (2, 288.1234)):
         story.stage("epoch", 10 * MS).event(keys.EPOCH_START, epoch_num=epoch)
         for step in range(5):
@@ -174,5 +197,5 @@ def _small_story(rank: int, lag_ns: int, run_id: str) -> Story:
             story.step(*phases, epoch=epoch, tokens=700, samples=10, warmup=epoch == 1 and step < 3)
         story.event(keys.EPOCH_STOP, epoch_num=epoch).evaluate(perplexity, 400 * MS, epoch=epoch)
     story.event(keys.RUN_STOP, status="success", reason="goal").evaluate(295.5, 350 * MS, epoch=0, split="test")
-    story.event(keys.PARAMETER_DIGEST, value="c0ffee").stage("finish", 20 * MS)
+    story.sync().event(keys.PARAMETER_DIGEST, value="c0ffee").stage("finish", 20 * MS)
     return story.wait(5 * MS + lag_ns // 4).stop()

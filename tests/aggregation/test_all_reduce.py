@@ -1,4 +1,4 @@
-"""The baseline pattern on real gloo ranks, against the mean it should be."""
+"""The patterns on real gloo ranks, against the mean they should give."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from mlb.aggregation.all_reduce import BlockingAllReduce
+from mlb.aggregation.patterns import PATTERNS
+from mlb.results.run import AGGREGATIONS
 from torch import nn
 
 
@@ -37,10 +39,27 @@ def test_a_gradient_that_left_the_buffer_is_an_error_not_a_silent_divergence() -
         aggregation.reduce()
 
 
+def test_the_patterns_users_can_name_are_those_there_are() -> None:
+    assert tuple(PATTERNS) == AGGREGATIONS
+
+
+def test_ddp_alone_leaves_everything_as_it_is() -> None:
+    net = model()
+    aggregation = PATTERNS["ddp"](net, 1)
+
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return net(x).sum(), torch.zeros(())
+
+    assert aggregation.wrap(forward) is forward
+    assert (aggregation.reduce(), aggregation.backward_ends_in) == (0, "backward")
+
+
 @pytest.mark.system
+@pytest.mark.parametrize("pattern", AGGREGATIONS)
 @pytest.mark.parametrize("world", [2, 3])
-def test_every_rank_gets_the_mean_of_all(run_ranks: Callable[..., Path], world: int) -> None:
-    out = run_ranks(Path(__file__).with_name("ranks_all_reduce.py"), world)
+def test_every_rank_gets_the_mean_of_all(run_ranks: Callable[..., Path], world: int, pattern: str) -> None:
+    """And the observer is told of every byte, in order; the script asserts it."""
+    out = run_ranks(Path(__file__).with_name("ranks_all_reduce.py"), world, pattern)
     expected = [torch.zeros_like(p) for p in model().parameters()]
     for rank in range(world):
         net = model()

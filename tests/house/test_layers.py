@@ -1,6 +1,7 @@
 """Who may import whom, read from the code: docs/decisions and the package's docstring say why."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,15 @@ def test_controller_rooms_import_no_torch(room: str) -> None:
 def test_node_rooms_import_no_controller_library(room: str) -> None:
     for path in files_of(room):
         assert not CONTROLLER_LIBRARIES & {n.split(".")[0] for n in imports(path)}, path
+
+
+def test_what_node_rooms_import_is_put_on_the_nodes() -> None:
+    from mlb.provisioner.bootstrap import NODE_PACKAGES
+
+    for room in NODE_ROOMS:
+        for path in files_of(room):
+            foreign = {name.split(".")[0] for name in imports(path)} - {"mlb"} - set(sys.stdlib_module_names)
+            assert foreign <= set(NODE_PACKAGES), f"{path.relative_to(ROOT)}: add to provisioner/bootstrap.py"
 
 
 @pytest.mark.parametrize("library", DOORS)

@@ -91,7 +91,7 @@ def test_it_runs_from_a_folder_with_rooms_of_its_own(wheel: Path, tmp_path: Path
     )
     assert {p.name for p in site.iterdir()} - {"bin"} == {"mlb", f"mlb-{wheel.name.split('-')[1]}.dist-info"}
     # Its dependencies come from this environment; torch is large.
-    (site / "dependencies.pth").write_text(next(p for p in sys.path if p.endswith("site-packages")))
+    (site / "dependencies.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
     work = tmp_path / "work"
     for room in ("models", "cli", "results"):
         (work / room).mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from .cache import cache_dir
 
-BASE = "mlb-test-base:bookworm"
+RECIPE = ("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm")
+CONTENT = hashlib.sha256(" ".join(RECIPE).encode()).hexdigest()[:8]
+BASE = f"mlb-test-base:bookworm-{CONTENT}"
 
 
 def engine_binary() -> str | None:
@@ -56,11 +59,13 @@ def ensure_base(socket: str) -> None:
     docker = ["docker", "-H", socket]
     if has_base(socket):
         return
-    root = cache_dir() / "rootfs"
-    if not (root / "etc" / "debian_version").exists():
-        shutil.rmtree(root, ignore_errors=True)
-        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root)]
-        subprocess.run(command, check=True, capture_output=True)
+    root = cache_dir() / f"rootfs-{CONTENT}"
+    if not root.exists():
+        # Under its own name only once it is whole: whoever is killed half-way leaves nothing that looks done.
+        unfinished = cache_dir() / f"rootfs-{CONTENT}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        subprocess.run([*RECIPE, str(unfinished)], check=True, capture_output=True)
+        unfinished.rename(root)
     with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
         subprocess.run([*docker, "import", "-", BASE], stdin=tar.stdout, check=True, capture_output=True)
 

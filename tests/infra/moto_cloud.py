@@ -9,6 +9,7 @@ import base64
 import copy
 import itertools
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -100,6 +101,7 @@ _addresses = itertools.count(1)
 def running_moto() -> Iterator[Cloud]:
     """The server, patched; one a process."""
     _patch()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a call buries what a failed test has to say
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

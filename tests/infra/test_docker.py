@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from mlb.infra.docker import Docker
 from mlb.infra.folder import FleetFolder, FleetLock
 from mlb.infra.stack import Outcome
 from mlb.infra.watcher import Limits, Watcher
+from mlb.results.process import start_ticks
 
 from .docker_engine import BASE
 
@@ -129,6 +132,21 @@ def test_a_fleet_is_changed_by_one_process_at_a_time(home: Path) -> None:
     apply(home, nodes=1)
     with FleetLock(FleetFolder(home, "t"), "bench").held(0), pytest.raises(Locked, match="bench by process"):
         destroy(home)
+
+
+def test_a_run_keeps_its_fleet_until_it_ends_or_force_is_used(home: Path) -> None:
+    fleet_id = apply(home, nodes=1).fleet.blueprint.fleet_id
+    run = {"run_id": "run-1", "pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "host": socket.gethostname()}
+    FleetFolder(home, "t").held_by.write_text(json.dumps(run))
+    assert not apply(home).plan, "looking after the nodes takes none of them"
+    with pytest.raises(Locked, match="cannot be changed: the run run-1 goes on there"):
+        apply(home, nodes=2)
+    with pytest.raises(Locked, match="cannot be destroyed") as error:
+        destroy(home)
+    assert (error.value.exit_code, "--force" in error.value.fix) == (10, True)
+    assert len(ours(fleet_id)) == 2, "a container and a network, as before"
+    assert commands.destroy("t", None, "", LIMITS, Watcher(), home, force=True) == 0
+    assert ours(fleet_id) == []
 
 
 def test_what_cannot_be_changed_is_said(home: Path) -> None:

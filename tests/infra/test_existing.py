@@ -7,17 +7,20 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlb.errors import UsageError
 from mlb.infra.hosts_file import Defaults, read
+from mlb.provisioner import fleet as fleets
+from mlb.provisioner.ssh import SshTransport
 from mlb.results.process import start_ticks
 from netns_hosts import Hosts
 from support import Mlb
 
-DEFAULTS = Defaults("lab", "ada", 1, "/home/ada/.ssh/id_ed25519")
+DEFAULTS = Defaults("lab", "ada", 1, __file__)  # any file that exists
 
 
 def test_a_line_a_host(tmp_path: Path) -> None:
@@ -56,6 +59,14 @@ def test_a_wrong_file_is_said_with_its_line(tmp_path: Path, text: str, problem: 
         read(file, DEFAULTS)
     assert problem in error.value.why
     assert "gpus=2" in error.value.fix
+
+
+def test_a_host_needs_a_key(tmp_path: Path) -> None:
+    file = tmp_path / "hosts"
+    file.write_text("a\nb key=hosts")
+    with pytest.raises(UsageError) as error:
+        read(file, replace(DEFAULTS, key=""))
+    assert error.value.why == "line 1: which key? There is no usual one in ~/.ssh: add key=FILE"
 
 
 @pytest.fixture
@@ -186,6 +197,7 @@ def test_a_host_that_fails_its_checks_is_named(mlb: Any, lab: Lab) -> None:
     assert done.returncode == 6
     assert "1 of 2 nodes are not ready: ssh-0" in done.stderr
     assert "ssh-0: 2 GPUs instead of 4: Tesla T4" in done.stderr
+    assert "mlb infra apply --name ssh" in done.stderr
     assert "not-ready" in mlb("ls").stdout
 
 
@@ -206,3 +218,17 @@ def test_a_fleet_that_a_run_holds_is_neither_changed_nor_forgotten(mlb: Any, mlb
     assert apply(mlb, lab, "--force").returncode == 0
     mark.write_text(json.dumps({**me, "start_ticks": 1}))
     assert mlb("destroy", "--yes").returncode == 0, "whoever held it is gone"
+
+
+@pytest.mark.system
+def test_a_run_gets_in_with_the_same_key(mlb: Any, mlb_home: Path, lab: Lab) -> None:
+    """What `mlb infra` writes down is what runs are launched by."""
+    lab.up(0)
+    assert apply(mlb, lab).returncode == 0
+    fleet = fleets.load(mlb_home / "state" / "fleets", "ssh")
+    assert (fleet.expires_unix_s, fleet.nodes[0].ssh_key) == (float("inf"), str(lab.key))
+    door = SshTransport(fleet.nodes[0], fleet)
+    try:
+        assert door.run(["hostname"], timeout_s=20).stdout == b"lab0\n"
+    finally:
+        door.close()

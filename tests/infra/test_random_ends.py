@@ -100,6 +100,7 @@ def one_sequence(folder: Path, seed: int) -> list[str]:
     story = f"seed {seed}, {fleet.said}, destroy: {code}, left: {left}\n{log[-3000:]}"
     # 3 is "there is no such fleet": everything was gone before.
     assert (code in (0, 3) and not left) or (code == 9 and all(x.id in log for x in left)), story
+    assert "bug in mlb" not in log, story
     return [*fleet.said, f"last destroy: {code}"]
 
 

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+COMMAND_S = 400  # far beyond what a command takes: the limit only keeps a hang from holding up everything else
 AWS = ("--cloud", "aws", "--allow-cidr", "10.77.0.1/32", "--ssh-user", "root", "--yes")
 
 
@@ -44,7 +46,7 @@ class Command(Mlb):
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         process = self.start("infra", *args, "--json")
-        out, err = process.communicate(timeout=280)
+        out, err = process.communicate(timeout=COMMAND_S)
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 
 
@@ -130,7 +132,7 @@ def test_no_secret_in_state_argv_logs_or_user_data(aws: Command, cloud: Cloud, m
     for args in (("apply", *AWS, "--gpus", "0", "--accept-unknown-price"), ("status",), ("destroy", "--yes")):
         process = aws.start("infra", *args, MLB_DEBUG="1")
         with Argvs(psutil.Process(process.pid)) as argvs:
-            out, err = process.communicate(timeout=280)
+            out, err = process.communicate(timeout=COMMAND_S)
         assert process.returncode == 0, err
         said += out + err
         seen |= argvs.seen

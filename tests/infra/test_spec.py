@@ -32,6 +32,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"ttl_s": 5}, "--ttl (seconds) must be 600"),
     ({"image": "a\nb"}, "characters that no such name has"),
     ({"gpu_type": "T4", "gpus": 0}, "makes no sense"),
+    ({"state": "gs://bucket/x"}, "is no place for a state"),
+    ({"state": "s3://bucket/../x"}, "is no place for a state"),
+    ({"state": "s3://b/${x}"}, "is no place for a state"),
+    ({"cloud": "docker", "state": "s3://bucket/x"}, "is kept on this machine"),
     ({"max_price": Decimal(0)}, "--max-price must be above 0"),
     ({"ssh_user": "Robert'); --"}, "cannot be an account's name"),
 ]

@@ -17,7 +17,7 @@ import pytest
 import python_terraform
 from mlb.errors import PreflightError
 from mlb.infra import terraform as terraform_module
-from mlb.infra.engine import Engine, find_engine
+from mlb.infra.engine import Engine, find_engine, refuse_without_locks
 from mlb.infra.terraform import ALLOWED, Terraform, TerraformFailed
 
 MODULE = """
@@ -138,6 +138,12 @@ def test_the_engine_that_was_configured_is_asked(tmp_path: Path, answer: str, me
         return
     with pytest.raises(PreflightError, match=message):
         find_engine({"MLB_TERRAFORM": str(script)})
+
+
+def test_a_state_in_a_bucket_needs_an_engine_that_locks_it() -> None:
+    refuse_without_locks(Engine(("terraform",), "terraform", "1.10.0"))
+    with pytest.raises(PreflightError, match=r"tofu 1\.9\.4 cannot lock a state in S3"):
+        refuse_without_locks(Engine(("tofu",), "tofu", "1.9.4"))
 
 
 def test_a_missing_configured_engine_is_named() -> None:

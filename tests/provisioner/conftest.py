@@ -7,7 +7,7 @@ from mlb.provisioner.ssh import SshTransport, doors
 from mlb.provisioner.ssh_session import Patience
 from ssh_fleet import SshFleet, need_namespaces, running_fleet
 
-BRIEF = Patience(connect_s=5.0, silence_s=0.3, ping_s=1.5, retry_s=90.0, grace_s=5.0)
+BRIEF = Patience(connect_s=10.0, silence_s=0.5, ping_s=4.0, retry_s=60.0, grace_s=8.0)
 
 
 @pytest.fixture(scope="module")

@@ -89,6 +89,9 @@ def test_a_key_that_the_node_does_not_know_is_refused_at_once(ssh_fleet: SshFlee
     fleet = ssh_fleet.fleet
     (tmp_path / "known_hosts").symlink_to(fleet.known_hosts)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "id_ed25519")], check=True)
+    mine = replace(fleet.nodes[0], ssh_key=str(tmp_path / "none"))
+    with pytest.raises(NodeUnreachable, match="none is not there"):
+        SshTransport(mine, replace(fleet, folder=tmp_path), BRIEF).run(["true"], timeout_s=20)
     with pytest.raises(NodeUnreachable, match="refuses the fleet's key"):
         SshTransport(fleet.nodes[0], replace(fleet, folder=tmp_path), BRIEF).run(["true"], timeout_s=20)
 
@@ -233,6 +236,28 @@ def test_an_answer_that_makes_no_sense_is_refused(ssh_fleet: SshFleet, nodes: No
         with pytest.raises(NodeUnfit, match="makes no sense"):
             nodes["t-3"].pull([Slice(PurePosixPath("x"), 0, 9)])
     (ssh_fleet.hosts.folder / "t-3" / "bin" / "python3").unlink()
+
+
+def test_a_link_that_worked_for_longer_than_it_may_be_lost_is_tried_again(
+    ssh_fleet: SshFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = SshTransport(ssh_fleet.fleet.nodes[1], ssh_fleet.fleet, replace(BRIEF, retry_s=3))
+    # Past the three seconds it kills its own connection, once.
+    script = "[ -e broken ] && { echo again; exit; }; sleep 4; touch broken; kill -9 $PPID; sleep 60"
+    with lost_connections(monkeypatch) as lost:
+        answer = hasty.run(["sh", "-c", f"PPID=$(ps -o ppid= $PPID); {script}"], timeout_s=30)
+    assert lost.is_set()
+    assert answer.stdout == b"again\n"
+    hasty.close()
+
+
+def test_an_answer_without_an_end_is_cut(ssh_fleet: SshFleet, nodes: Nodes) -> None:
+    ssh_fleet.hosts.program("t-3", "python3", "#!/bin/sh\nexec tr '\\0' x </dev/zero\n")
+    try:
+        with pytest.raises(NodeUnfit, match="no end"):
+            nodes["t-3"].clock()
+    finally:
+        (ssh_fleet.hosts.folder / "t-3" / "bin" / "python3").unlink()
 
 
 def test_nobody_listens(ssh_fleet: SshFleet) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlb.errors import ResultsInvalid
+from mlb.results.health import CORRUPT_SHOWN
 from mlb.results.line import MAX_LINE_BYTES, Event, encode
-from mlb.results.log import CORRUPT_SHOWN, LogTail, RankLog, read_log, visit_log
+from mlb.results.log import LogTail, RankLog, read_log, visit_log
 
 START = b'{"key":"log_start","seq":0,"time_ns":1,"schema_version":1,"rank":0}\n'
 LINES = [START, *(encode("step", seq, seq * 10, {"loss": 0.5, "name": "ü"}) for seq in range(1, 6))]

@@ -175,16 +175,24 @@ def test_a_folder_without_a_spec_is_refused(tmp_path: Path) -> None:
         compute(RunFolder(tmp_path))
 
 
-def test_metrics_do_not_hold_the_steps(story: Any, run_at: Callable[..., Any], tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_steps(story: Any, run_at: Callable[..., Any], tmp_path: Path) -> None:
     import tracemalloc
 
-    tale = story().start()
-    for _ in range(4000):
-        tale.step(1, 1, 1, 1, 1, 1, 1)
-    run = run_at(tmp_path, ranks=1).tell(tale.stop())
-    tracemalloc.start()
-    metrics = compute(run.folder)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert metrics.steps == 4000
-    assert peak < 3 << 20, "4000 steps as events take 8 MB"
+    def peak(steps: int) -> int:
+        run = run_at(tmp_path / str(steps))
+        for rank in range(2):
+            tale = story(rank).start().sync()
+            for _ in range(steps):
+                tale.step(1, 1, 1, 1, 1, 1, 1)
+            run.tell(tale.stop())
+        tracemalloc.start()
+        metrics = compute(run.folder)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert metrics.steps == steps
+        assert metrics.communication is not None
+        assert metrics.communication.steps == steps
+        return most
+
+    peak(1_000)  # loads the libraries
+    assert peak(30_000) < 1.2 * peak(15_000)

@@ -48,11 +48,13 @@ def test_many_ranks_are_shown_by_their_least_and_their_most(story: Any, run_at: 
     assert table.rows[-1] == ("wall", "5.000", "100.0", "5.000", "5.000")
 
 
-def test_communication_is_said_to_include_waiting(small_run: Any, tmp_path: Path) -> None:
-    metrics = compute(small_run(tmp_path).folder)
-    for text in (to_text(metrics), to_markdown(metrics)):
+def test_communication_is_split_where_the_ranks_can_be_compared(small_run: Any, tmp_path: Path) -> None:
+    run = small_run(tmp_path)
+    assert "(1)" not in to_text(compute(run.folder))
+    run.folder.rank_events(1).write_bytes(run.folder.rank_events(1).read_bytes().replace(b'"all_reduce"', b'"gossip"'))
+    for text in (to_text(compute(run.folder)), to_markdown(compute(run.folder))):
         assert "communication (1)" in text
-        assert "(1) Collectives outside backward, the waiting for slower ranks included." in text
+        assert "(1) The waiting for slower ranks included" in text
 
 
 def test_only_the_last_evaluations_are_shown(story: Any, run_at: Any, tmp_path: Path) -> None:

@@ -161,7 +161,8 @@ def faster(lines: Lines) -> Lines:
             for name in ("start_ns",):
                 if name in line:
                     line[name] = start + (line[name] - start) // 2
-            for name in [n for n in line if n.endswith("_ns") and n not in ("time_ns", "start_ns", "unix_time_ns")]:
+            kept = ("time_ns", "start_ns", "unix_time_ns")
+            for name in [n for n, v in line.items() if n.endswith("_ns") and n not in kept and isinstance(v, int)]:
                 line[name] //= 2
     return lines
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from mlb.aggregation.base import Observer, Unobserved
 from mlb.results.log import read_log
 from mlb.results.run import RunSpec
 from mlb.results.writer import EventLog
@@ -52,9 +54,14 @@ class ScriptedTask:
 
 class NoAggregation:
     name = "none"
+    backward_ends_in = "backward"
+    observer: Observer = Unobserved()
 
     def __init__(self, model: nn.Module, world_size: int) -> None:
         return None
+
+    def wrap(self, forward: Any) -> Any:
+        return forward
 
     def reduce(self) -> int:
         return 0

@@ -1,0 +1,353 @@
+"""Injected causes against what mlb measures: python benchmarks/truth.py [CASE...]; exit code 1 if one is missed.
+
+Ranks are processes in network namespaces of their own (links.py); their compute is sleep (truth_rank.py), so that what
+is injected is known to a tenth of a millisecond. Beside mlb's answer stands MLBench's way: the host's time around a
+blocking all-reduce, on the same logs, which cannot tell waiting from transferring and sees nothing under DDP.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from common import machine
+from links import address, burst_bytes, links, space
+from log_overhead import SPEC
+from mlb.results.breakdown import Breakdown
+from mlb.results.communication import Communication, communication_of
+from mlb.results.reduction import Alignment, reduce
+from mlb.results.run import RunFolder, write_json
+from mlb.results.stragglers import WINDOW, Stragglers
+
+WARM_UP = 16
+FRAME = 1514 / 1448
+"""Bytes on the wire for a byte of payload in full Ethernet frames with TCP timestamps."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of ranks."""
+
+    name: str
+    ranks: int = 4
+    steps: int = 96
+    rates_mbit: tuple[float, ...] = (200.0,)
+    """One for each rank, or one for all; 0 for an unshaped link."""
+    delay_ms: float = 0.0
+    payload_bytes: int = 500_000
+    pattern: str = "allreduce"
+    layers: int = 1
+    bucket_mb: float = 0.0
+    """Of DDP's buckets; 0 for torch's default."""
+    forward_ms: float = 10.0
+    backward_ms: float = 10.0
+    faults_ms: Mapping[str, float] = field(default_factory=dict)
+    """`rank phase step`, the step within the period -> how long that rank sleeps there."""
+    period: int = 8
+    clocks: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """Rank -> nanoseconds that its clock is ahead, and ppm that it runs too fast."""
+    off_in_odd_steps: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a case's logs hold; arrays of milliseconds, shape (R, S), without the first `WARM_UP` steps."""
+
+    case: Case
+    communication: Communication
+    blocks: tuple[Breakdown, ...]
+    alignment: Alignment
+
+    def ms(self, of: Callable[[Breakdown], np.ndarray]) -> np.ndarray:
+        return np.concatenate([of(block) for block in self.blocks], axis=1)[:, WARM_UP:] / 1e6
+
+    def part(self, name: str) -> np.ndarray:
+        return self.ms(lambda block: block.parts[name])
+
+    @property
+    def step(self) -> np.ndarray:
+        """Numbers of the steps, shape (S,)."""
+        return np.concatenate([block.joined["step"][0] for block in self.blocks])[WARM_UP:]
+
+    @property
+    def transfer(self) -> np.ndarray:
+        return self.ms(lambda block: block.transfer_ns)
+
+    @property
+    def wait(self) -> np.ndarray:
+        return self.ms(lambda block: block.wait_ns)
+
+    @property
+    def step_ms(self) -> np.ndarray:
+        return self.ms(lambda block: block.joined["step_ns"])
+
+    @property
+    def mlbench_ms(self) -> np.ndarray:
+        """MLBench's "communication": the host's time around a blocking all-reduce; nothing under DDP."""
+        if self.case.pattern == "ddp":
+            return np.zeros_like(self.step_ms)
+        return self.ms(lambda block: block.joined["communication_ns"])
+
+
+def run(case: Case) -> Outcome:
+    """Run the ranks of a case, and read their logs."""
+    rates = case.rates_mbit * case.ranks if len(case.rates_mbit) == 1 else case.rates_mbit
+    with tempfile.TemporaryDirectory() as path, links(rates, case.delay_ms):
+        folder = RunFolder(Path(path))
+        folder.create()
+        spec = replace(SPEC, ranks=case.ranks, max_steps=case.steps, aggregation=case.pattern)
+        write_json(folder.spec, spec)
+        (folder.path / "case.json").write_text(json.dumps(vars(case) | {"faults_ms": dict(case.faults_ms)}))
+        _ranks(case, folder)
+        blocks: list[Breakdown] = []
+        reduction = reduce(folder, spec, lambda _alignment: blocks.append)
+        _, communication = communication_of(folder, spec)
+    assert communication is not None
+    return Outcome(case, communication, tuple(blocks), reduction.alignment)
+
+
+def _ranks(case: Case, folder: RunFolder) -> None:
+    script = str(Path(__file__).with_name("truth_rank.py"))
+    processes = []
+    for rank in range(case.ranks):
+        place = {"RANK": rank, "WORLD_SIZE": case.ranks, "LOCAL_RANK": 0, "GROUP_RANK": rank}
+        meeting = {"MASTER_ADDR": address(0), "MASTER_PORT": 29_500, "GLOO_SOCKET_IFNAME": "eth0"}
+        environment = os.environ | {k: str(v) for k, v in (place | meeting).items()} | {"OMP_NUM_THREADS": "1"}
+        command = ["ip", "netns", "exec", space(rank), sys.executable, "-P", script, str(folder.path)]
+        with folder.rank_log(rank).open("wb") as output:
+            processes.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
+    try:
+        for rank, process in enumerate(processes):
+            if process.wait(timeout=300):
+                sys.exit(f"{case.name}: rank {rank} failed:\n{folder.rank_log(rank).read_text()[-3000:]}")
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+# --- what is injected, and what must be found ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the table."""
+
+    case: str
+    what: str
+    injected: float | str
+    measured: float | str
+    bound: str
+    ok: bool
+    mlbench: str = ""
+
+
+def within(case: str, what: str, injected: float, measured: float, percent: float, mlbench: str = "") -> Finding:
+    """A finding that must be true to so many percent."""
+    ok = abs(measured - injected) <= percent / 100 * abs(injected)
+    return Finding(case, what, injected, measured, f"{percent:g} %", ok, mlbench)
+
+
+def sleeps() -> list[Finding]:
+    """50 ms on a rank in a phase: named right in every step, recovered as waiting, no transfer invented."""
+    return _sleeps(sleep_case())
+
+
+def clocks() -> list[Finding]:
+    """The same with clocks that are 7 s ahead, an hour behind, and run 100 ppm too fast or too slow."""
+    wrong = {"1": (7_000_000_000, 100.0), "2": (-3_600_000_000_000 // 1_000, -100.0)}
+    return _sleeps(replace(sleep_case(), name="clocks off, sleeps", clocks=wrong))
+
+
+def sleep_case() -> Case:
+    faults = {}
+    for turn in range(4):  # each rank in each phase once in 32 steps
+        for place, phase in ((1, "input"), (3, "forward"), (5, "backward"), (6, "optimiser")):
+            faults[f"{(turn + place) % 4} {phase} {8 * turn + place}"] = 50.0
+    return Case("sleeps", steps=50 * 8 + WARM_UP, faults_ms=faults, period=32)
+
+
+def _sleeps(case: Case) -> list[Finding]:
+    outcome = run(case)
+    window = outcome.step % 8
+    clean = np.isin(window, (0, 2, 4, 6))
+    usual = outcome.transfer[:, clean].mean()
+    findings = []
+    for phase, place in (("input", 1), ("forward", 3), ("backward", 5), ("optimiser", 7)):
+        hit = window == place
+        right, tried = _named(outcome, phase, place)
+        # The rank that sleeps waits least; the others wait for it, whatever they would have waited without it.
+        waits = np.sort(outcome.wait[:, hit], axis=0)[1:].mean()
+        mlbench = f"communication {outcome.mlbench_ms[:, hit].mean():.1f} ms"
+        name = f"{case.name}: {phase}"
+        findings += [
+            Finding(name, "rank and phase named", tried, right, "all", right == tried and tried >= 50, "not named"),
+            within(name, "waiting, ms", 50.0, waits, 5, mlbench),
+            within(name, "transfer, ms", usual, outcome.transfer[:, hit].mean(), 5, mlbench),
+        ]
+    if case.clocks:
+        # Rank 0's truth against the others': the exchange must find what was set.
+        drifts = [clock.drift_ppm for clock in (outcome.alignment.clocks or {}).values()]
+        for rank, (_, ppm) in case.clocks.items():
+            findings.append(within(case.name, f"drift of rank {rank}, ppm", -ppm, drifts[int(rank)], 5))
+    return findings
+
+
+def _named(outcome: Outcome, phase: str, place: int) -> tuple[int, int]:
+    """In how many of the steps with this fault the rank and the phase are named right."""
+    right = tried = 0
+    faulty = 6 if phase == "optimiser" else place
+    for turn in range(4):
+        found = Stragglers(outcome.blocks[0].joined.ranks, certain_ns=outcome.alignment.error_ns or 0)
+        for block in outcome.blocks:
+            number = block.joined["step"][0]
+            found.add(block, (number % 32 == 8 * turn + place) & (number >= WARM_UP))
+        tried += found.windows
+        right += int(found.blamed[(turn + faulty) % 4, WINDOW.index(phase)])
+    return right, tried
+
+
+def rates() -> list[Finding]:
+    """The link's rate: transfer is bytes on the wire over the rate, and compute knows nothing of it."""
+    findings, compute = [], []
+    # Two cores move 1 Gbit/s between two ranks, but not between four.
+    for rate, payload, ranks in ((1000.0, 4_000_000, 2), (200.0, 1_000_000, 4), (50.0, 500_000, 4)):
+        outcome = run(Case(f"link {rate:g} Mbit/s", ranks=ranks, rates_mbit=(rate,), payload_bytes=payload))
+        findings.append(_transfer(outcome, rate))
+        compute.append((outcome.case.name, np.median(outcome.part("forward") + outcome.part("backward"))))
+    return findings + [within(name, "compute, ms", compute[0][1], value, 5) for name, value in compute[1:]]
+
+
+def delays() -> list[Finding]:
+    """The link's delay, by which gloo's ring is held up in every round."""
+    findings, compute = [], []
+    for delay in (0.0, 1.0, 20.0):
+        case = Case(f"delay {delay:g} ms", ranks=2, delay_ms=delay, payload_bytes=1_000_000, rates_mbit=(100.0,))
+        outcome = run(case)
+        findings.append(_transfer(outcome, 100.0))
+        compute.append((case.name, np.median(outcome.part("forward") + outcome.part("backward"))))
+    return findings + [within(name, "compute, ms", compute[0][1], value, 5) for name, value in compute[1:]]
+
+
+def _transfer(outcome: Outcome, rate_mbit: float) -> Finding:
+    """Bytes that must cross the slowest link over its rate, less what the link had saved up, and the delays of gloo's
+    ring: 2 (n-1) rounds one behind the other, each crossing the link twice, as the receiver first says it is ready."""
+    case, n = outcome.case, outcome.case.ranks
+    on_wire = 2 * (n - 1) / n * case.payload_bytes * FRAME - burst_bytes(rate_mbit)
+    expected = on_wire * 8 / rate_mbit / 1e3 + 2 * (n - 1) * 2 * case.delay_ms
+    mlbench = f"communication {np.median(outcome.mlbench_ms):.1f} ms"
+    return within(case.name, "transfer, ms", expected, float(np.median(outcome.transfer, axis=1).max()), 10, mlbench)
+
+
+def both() -> list[Finding]:
+    """A slow link and a slow rank at once, and one slow network card among fast ones."""
+    faults = {f"1 forward {step}": 30.0 for step in range(8)}
+    outcome = run(Case("slow link and slow rank", rates_mbit=(100.0,), faults_ms=faults))
+    others = [0, 2, 3]
+    mlbench = f"communication {outcome.mlbench_ms[others].mean():.1f} ms"
+    findings = [_transfer(outcome, 100.0), within("slow link and slow rank", "waiting, ms", 30.0,
+                                                  float(np.median(outcome.wait[others])), 5, mlbench)]  # fmt: skip
+    findings.append(_critical(outcome, 1))
+    slow = run(Case("one slow card of 50 Mbit/s", rates_mbit=(200.0, 200.0, 50.0, 200.0)))
+    # Ranks before the slow card end early, and wait for the last in the next step: the slowest has it all.
+    return [*findings, _transfer(slow, 50.0)]
+
+
+def _critical(outcome: Outcome, rank: int) -> Finding:
+    named = outcome.communication.ranks[rank].critical_steps
+    of = outcome.communication.windows
+    return Finding(outcome.case.name, f"steps that waited for rank {rank}", of, named, "all", named == of, "not named")
+
+
+def overlap() -> list[Finding]:
+    """DDP's buckets under a backward that hides about half of them: exposed is what switching them off saves."""
+    outcome = run(replace(OVERLAPPED, name="overlap", off_in_odd_steps=True))
+    on = outcome.step % 2 == 0
+    saved = float(np.median(outcome.step_ms[:, on]) - np.median(outcome.step_ms[:, ~on]))
+    exposed = float(np.median((outcome.part("exposed_transfer") + outcome.part("exposed_wait"))[:, on]))
+    hidden = 100 * (outcome.communication.overlap or 0.0)
+    return [
+        within("overlap", "exposed, ms", saved, exposed, 3, "communication 0.0 ms"),
+        Finding("overlap", "transfer hidden, %", "about half", hidden, "20 to 80", 20 < hidden < 80, "nothing"),
+    ]
+
+
+def alone() -> list[Finding]:
+    """One rank: there is nobody to communicate with."""
+    outcome = run(Case("one rank alone", ranks=1, steps=32))
+    found = sum(float(values.sum()) for values in (outcome.transfer, outcome.wait))
+    mlbench = f"communication {outcome.mlbench_ms.mean():.3f} ms"
+    return [Finding("one rank alone", "communication, ms", 0.0, found, "exact", found == 0.0, mlbench)]
+
+
+def what_ifs() -> list[Finding]:
+    """Each prediction against a run in which it is true."""
+    slow = {f"2 forward {step}": 25.0 for step in range(8)}
+    case = Case("what if", rates_mbit=(100.0,), faults_ms=slow)
+    before = run(case)
+    predicted = {what.name: what.step_ms for what in before.communication.what_ifs}
+    real = {
+        "communication free": replace(case, payload_bytes=4, rates_mbit=(0.0,)),
+        "slowest rank as fast as the others": replace(case, faults_ms={}),
+        "link twice as fast": replace(case, rates_mbit=(200.0,)),
+    }
+    findings = [_what_if(name, predicted[name], run(changed)) for name, changed in real.items()]
+    ahead = {what.name: what.step_ms for what in run(OVERLAPPED).communication.what_ifs}["link twice as fast"]
+    real = run(replace(OVERLAPPED, rates_mbit=(2 * OVERLAPPED.rates_mbit[0],)))
+    return [*findings, _what_if("link twice as fast, overlapped", ahead, real)]
+
+
+def _what_if(name: str, predicted_ms: float, real: Outcome) -> Finding:
+    return within(f"what if: {name}", "step, ms", float(real.step_ms.mean()), predicted_ms, 5, "no answer")
+
+
+OVERLAPPED = Case(
+    "overlapped", ranks=2, pattern="ddp", layers=8, payload_bytes=4 << 20, bucket_mb=0.5, backward_ms=80.0,
+    rates_mbit=(200.0,),
+)  # fmt: skip
+
+CASES: Mapping[str, Callable[[], list[Finding]]] = {
+    function.__name__: function for function in (sleeps, clocks, rates, delays, both, overlap, alone, what_ifs)
+}
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """The table."""
+    rows = [("case", "what", "injected", "measured", "bound", "", "MLBench's way")]
+    rows += [(f.case, f.what, _text(f.injected), _text(f.measured), f.bound, "ok" if f.ok else "MISSED", f.mlbench)
+             for f in findings]  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _text(value: float | str) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    if os.geteuid() != 0:
+        sys.exit("truth.py needs root: it makes network namespaces")
+    unknown = [name for name in sys.argv[1:] if name not in CASES]
+    if unknown:
+        sys.exit(f"no case {unknown[0]!r}: {', '.join(CASES)}")
+    print(machine(), flush=True)
+    findings = []
+    for name in sys.argv[1:] or CASES:
+        findings += CASES[name]()
+    show(findings)
+    missed = sum(not finding.ok for finding in findings)
+    print(f"{len(findings)} findings, {missed} missed")
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()

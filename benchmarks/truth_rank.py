@@ -1,0 +1,150 @@
+"""One rank of truth.py: `python truth_rank.py FOLDER`, with the case in FOLDER/case.json.
+
+The training loop, the stopwatch, the patterns and the log are mlb's own; only the task is made to order: its compute
+is sleep, of which the truth is known, and its faults come at known steps.
+"""
+
+# ruff: noqa: E402  # the clock is bent before torch and mlb are imported
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+case = json.loads((folder / "case.json").read_text())
+
+if str(rank) in case["clocks"]:
+    # Before anything of mlb or torch is there to keep a reference to the true clock.
+    shift_ns, ppm = case["clocks"][str(rank)]
+    _true, _zero = time.monotonic_ns, time.monotonic_ns()
+    time.monotonic_ns = lambda: (now := _true()) + shift_ns + int((now - _zero) * ppm / 1e6)
+
+import torch
+from mlb.aggregation.patterns import PATTERNS
+from mlb.results.run import RunFolder
+from mlb.results.writer import EventLog
+from mlb.runners.alignment import ClockExchange
+from mlb.runners.group import ProcessGroup
+from mlb.runners.loop import TrainingLoop
+from mlb.tasks.base import Batch, Evaluation
+from torch import Tensor, nn
+
+
+class Layer(torch.autograd.Function):
+    """A layer that computes for a while in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, seconds: float) -> Tensor:
+        ctx.seconds, ctx.gradient = seconds, torch.ones_like(weight)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        time.sleep(ctx.seconds)
+        return gradient, ctx.gradient, None
+
+
+class OrderedTask:
+    """Sleeps for its compute, and longer where the case says so."""
+
+    metric = "nothing"
+
+    def __init__(self) -> None:
+        layers, numbers = case["layers"], case["payload_bytes"] // 4
+        self.model: nn.Module = nn.ParameterList(torch.zeros(max(1, numbers // layers)) for _ in range(layers))
+        self.step = 0
+
+    def fault(self, phase: str) -> None:
+        """Sleep as long as the case has it for this rank, phase and step."""
+        time.sleep(case["faults_ms"].get(f"{rank} {phase} {self.step % case['period']}", 0.0) / 1e3)
+
+    def hyperparameters(self) -> Mapping[str, object]:
+        return {}
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        while True:
+            time.sleep(0.002)
+            self.fault("input")
+            yield Batch(1, 1, (torch.zeros(1),))
+
+    def to_device(self, batch: Batch) -> Batch:
+        return batch
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        time.sleep(case["forward_ms"] / 1e3)
+        self.fault("forward")
+        x = batch.tensors[0].requires_grad_()
+        for weight in self.model.parameters():
+            x = Layer.apply(x, weight, case["backward_ms"] / 1e3 / case["layers"])
+        faulty = case["faults_ms"].get(f"{rank} backward {self.step % case['period']}", 0.0)
+        # The last layer's backward is the first to run.
+        return Layer.apply(x, torch.zeros(1), faulty / 1e3).sum(), torch.zeros(())
+
+    def optimise(self) -> None:
+        time.sleep(0.002)
+        self.fault("optimiser")
+        self.step += 1
+
+    def evaluate(self, split: str) -> Evaluation:
+        raise AssertionError("nothing is evaluated here")
+
+    def end_epoch(self, quality: float) -> str | None:
+        return None
+
+
+class Silent:
+    """The control: every rank for itself, no communication at all in odd steps where `off_in_odd_steps` is set."""
+
+    def __init__(self, pattern: Any, task: OrderedTask) -> None:
+        self.pattern, self.task = pattern, task
+        self.name, self.backward_ends_in = pattern.name, pattern.backward_ends_in
+
+    @property
+    def observer(self) -> Any:
+        return self.pattern.observer
+
+    @observer.setter
+    def observer(self, observer: Any) -> None:
+        self.pattern.observer = observer
+
+    def wrap(self, forward: Any) -> Any:
+        inner = self.pattern.wrap(forward)
+
+        def call(batch: Any) -> Any:
+            if hasattr(inner, "require_backward_grad_sync"):
+                inner.require_backward_grad_sync = self.task.step % 2 == 0
+            return inner(batch)
+
+        return call
+
+    def reduce(self) -> int:
+        return self.pattern.reduce() if self.task.step % 2 == 0 or self.name == "ddp" else 0
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    run = RunFolder(folder)
+    spec = run.read_spec()
+    group = ProcessGroup.join("gloo")
+    log = EventLog(run.rank_events(rank), rank=rank, local_rank=0, world_size=group.world_size, node=rank,
+                   run_id=spec.run_id, launched_unix_ns=spec.launched_unix_ns)  # fmt: skip
+    task = OrderedTask()
+    pattern: Any = PATTERNS[spec.aggregation](task.model, group.world_size)
+    if case["bucket_mb"]:
+        pattern.bucket_mb = case["bucket_mb"]
+    if case["off_in_odd_steps"]:
+        pattern = Silent(pattern, task)
+    clocks = ClockExchange(group)
+    TrainingLoop(spec, task, pattern, log, group.device, clocks).run()
+    log.close()
+    clocks.close()
+    group.leave()
+
+
+if __name__ == "__main__":
+    main()

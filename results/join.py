@@ -1,0 +1,166 @@
+"""Brings the ranks' steps together: a merge of sorted logs, in memory that does not grow with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .columns import ABSENT, NUMBERS, Integers, StepColumns, padded
+from .reader import RankReader
+
+
+@dataclass
+class JoinHealth:
+    """What could not be brought together, counted."""
+
+    joined: int = 0
+    """Steps that every rank has, with the same collectives."""
+    steps: dict[int, int] = field(default_factory=dict)
+    """Rank -> steps it logged."""
+    alone: int = 0
+    """Steps that some rank lacks."""
+    mismatched: int = 0
+    """Steps in which the ranks did not log the same collectives."""
+    first_mismatch: int | None = None
+    unended: int = 0
+    """Steps with a collective that never ended on some rank."""
+    misplaced: int = 0
+    """Steps that do not come after the one before them: left out."""
+    backwards: dict[int, int] = field(default_factory=dict)
+    """Rank -> first step that begins before the one before it has: its clock ran backwards."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The same S steps of R ranks, in order, with the same K collectives in each."""
+
+    ranks: tuple[int, ...]
+    numbers: dict[str, Integers]
+    """Each of `columns.NUMBERS`, shape (R, S)."""
+    warmup: np.ndarray
+    """Shape (S,)."""
+    operation: Integers
+    """Shape (S, K); `ABSENT` where a step has fewer than K."""
+    payload_bytes: Integers
+    """Shape (S, K)."""
+    arrival_ns: Integers
+    """From the rank's own start of the step, shape (R, S, K)."""
+    end_ns: Integers
+    blocked_start_ns: Integers
+    """Shape (R, S, J)."""
+    blocked_end_ns: Integers
+
+    def __getitem__(self, name: str) -> Integers:
+        return self.numbers[name]
+
+
+class Buffer:
+    """The steps of one rank that are not joined yet."""
+
+    def __init__(self, reader: RankReader, health: JoinHealth) -> None:
+        self.reader = reader
+        self.rank = reader.record.rank
+        self.steps: StepColumns | None = None
+        self._health = health
+        self._last: tuple[int, int] | None = None  # step, start
+
+    def fill(self) -> bool:
+        """Read on until there is a step; False at the log's end."""
+        while self.steps is None or not len(self.steps):
+            going_on = self.reader.more()
+            steps = self.reader.steps()
+            if steps is not None:
+                self.steps = self._in_order(steps)
+            elif not going_on:
+                return False
+        return True
+
+    def take_to(self, step: int) -> StepColumns:
+        """The steps up to this one; they leave the buffer."""
+        assert self.steps is not None
+        places = int(np.searchsorted(self.steps["step"], step, side="right"))
+        taken, self.steps = self.steps.take(slice(places)), self.steps.take(slice(places, None))
+        return taken
+
+    def _in_order(self, steps: StepColumns) -> StepColumns:
+        """Without those that do not follow; notes where the clock ran backwards."""
+        self._health.steps[self.rank] = self._health.steps.get(self.rank, 0) + len(steps)
+        number, start = steps["step"], steps["start_ns"]
+        last_step, last_start = self._last or (-1, -1)
+        follows = number > np.maximum.accumulate(np.concatenate([[last_step], number[:-1]]))
+        earlier = np.flatnonzero(start < np.concatenate([[last_start], start[:-1]]))
+        if len(earlier):
+            self._health.backwards.setdefault(self.rank, int(number[earlier[0]]))
+        self._last = max(last_step, int(number.max())), int(start[-1])
+        if follows.all():
+            return steps
+        self._health.misplaced += int((~follows).sum())
+        return steps.take(follows)
+
+
+def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
+    """The steps that all of these ranks have, in order; reads every log to its end, whatever it holds.
+
+    Args:
+        health: counts what could not be joined; complete when the iterator has ended.
+    """
+    buffers = [Buffer(reader, health) for reader in readers]
+    for buffer in buffers:
+        health.steps[buffer.rank] = 0
+    while buffers and all(buffer.fill() for buffer in buffers):
+        upto = min(int(buffer.steps["step"][-1]) for buffer in buffers if buffer.steps is not None)
+        parts = [buffer.take_to(upto) for buffer in buffers]
+        common = parts[0]["step"]
+        for part in parts[1:]:
+            common = np.intersect1d(common, part["step"], assume_unique=True)
+        health.alone += len(np.unique(np.concatenate([part["step"] for part in parts]))) - len(common)
+        if len(common):
+            found = [part.take(np.isin(part["step"], common, assume_unique=True)) for part in parts]
+            yield from _stacked(tuple(buffer.rank for buffer in buffers), found, health)
+    _read_rest(buffers, health)
+
+
+def _read_rest(buffers: Sequence[Buffer], health: JoinHealth) -> None:
+    rest = []
+    for buffer in buffers:
+        while buffer.fill():
+            assert buffer.steps is not None
+            rest.append(buffer.steps["step"])
+            buffer.steps = None
+    if rest:
+        health.alone += len(np.unique(np.concatenate(rest)))
+
+
+def _stacked(ranks: tuple[int, ...], parts: Sequence[StepColumns], health: JoinHealth) -> Iterator[Joined]:
+    """The parts as one block, without the steps whose collectives do not match."""
+    collectives = max(part.operation.shape[1] for part in parts)
+    spans = max(part.blocked_start_ns.shape[1] for part in parts)
+
+    def stack(name: str, width: int) -> Integers:
+        return np.stack([padded(getattr(part, name), width) for part in parts])
+
+    operation, payload = stack("operation", collectives), stack("collective_bytes", collectives)
+    arrival, end = stack("arrival_ns", collectives), stack("end_ns", collectives)
+    same = ((operation == operation[0]) & (payload == payload[0])).all(axis=(0, 2))
+    ended = ((arrival == ABSENT) == (end == ABSENT)).all(axis=(0, 2)) & (end >= arrival).all(axis=(0, 2))
+    good = same & ended
+    if not same.all():
+        health.mismatched += int((~same).sum())
+        if health.first_mismatch is None:
+            health.first_mismatch = int(parts[0]["step"][~same][0])
+    health.unended += int((same & ~ended).sum())
+    health.joined += int(good.sum())
+    if good.any():
+        yield Joined(
+            ranks,
+            {name: np.stack([part[name] for part in parts])[:, good] for name in NUMBERS},
+            np.all([part.warmup for part in parts], axis=0)[good],
+            operation[0][good],
+            payload[0][good],
+            arrival[:, good],
+            end[:, good],
+            stack("blocked_start_ns", spans)[:, good],
+            stack("blocked_end_ns", spans)[:, good],
+        )
