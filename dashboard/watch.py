@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import MlbError
 from ..results import keys
 from ..results.line import Event, as_ns, as_number
 from ..results.log import LogTail
+from ..results.resources import recent_resources
 from ..results.run import RunFolder, RunSpec
 from ..results.text import sanitise
 from .curve import Curve
@@ -17,6 +19,7 @@ from .curve import Curve
 _RECENT: Final = 50
 """Steps that the present speed and split are averaged over."""
 _EVALUATIONS: Final = 2000
+_NODES: Final = 64
 
 
 class RunWatch:
@@ -62,11 +65,25 @@ class RunWatch:
             "doing": self._doing,
             "trouble": sanitise(self._trouble),
             "tokens_per_s": 1e9 * tokens * spec.ranks / recent_ns if recent_ns and not self._ended else None,
+            "nodes": list(self._nodes()),
             "split": {part: ns / spent for part, ns in self._totals.items()} if spent else {},
             "quality": [list(column) for column in zip(*self._quality, strict=True)] or [[], []],
             "loss": self._loss.to_json(),
             "rate": self._rate.to_json(),
         }
+
+    def _nodes(self) -> Iterator[dict[str, Any]]:
+        """What the nodes' hardware does, by the last samples; nodes without any are left out."""
+        for node in range(min(self.spec.ranks, _NODES)):
+            found = recent_resources(self.folder.node_resources(node), node)
+            if found:
+                yield {
+                    "node": node,
+                    "cpu_percent": round(found.cpu_percent, 1),
+                    "memory_gib": round(found.memory_peak_bytes / (1 << 30), 2),
+                    "sent_mb_per_s": round((found.sent_bytes_per_s + found.loopback_bytes_per_s) / 1e6, 2),
+                    "gpu_percent": found.gpu_utilisation_percent,
+                }
 
     def _take(self, event: Event) -> None:
         self.version += 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
+from ..results.communication import Communication
 from ..results.metrics import Metrics
 from ..results.quality import TEST_SPLIT
 from ..results.report import PART_LABELS
@@ -27,7 +28,7 @@ def charts_of(metrics: Metrics, series: Series | None) -> list[Chart]:
     charts = [quality(metrics)]
     if series:
         charts += [split_over_time(series), throughput(metrics, series), loss(series)]
-    charts.insert(2, split_by_rank(metrics.split))
+    charts.insert(2, split_by_rank(metrics.split, metrics.communication))
     return [chart for chart in charts if chart]
 
 
@@ -97,7 +98,7 @@ def split_over_time(series: Series) -> Chart | None:
     )
 
 
-def split_by_rank(split: Split) -> Chart | None:
+def split_by_rank(split: Split, communication: Communication | None = None) -> Chart | None:
     """A bar a rank, all of them as long as the wall time."""
     if not split.wall_s or split.wall_s <= 0 or not split.ranks:
         return None
@@ -107,11 +108,11 @@ def split_by_rank(split: Split) -> Chart | None:
     for row, rank in enumerate(ranks):
         at, top = 0.0, 14 + row * (_BAR + _GAP)
         rows.append(Tick(top + _BAR / 2, f"rank {rank.rank}"))
-        for part in PARTS:
-            seconds = max(0.0, rank.seconds(part))
+        for part, share in _pieces(rank, communication):
+            seconds = max(0.0, share)
             left, right = x.at(at), x.at(at + seconds)
             if right - left >= 0.05:
-                said = f"rank {rank.rank}: {words(part)} {seconds:,.2f} s, {rank.percent(part):.1f} %"
+                said = f"rank {rank.rank}: {words(part)} {seconds:,.2f} s, {100 * seconds / split.wall_s:.1f} %"
                 shapes.append(Shape(bar(left, top, right - left, _BAR), f"area part-{part}", said))
             at += seconds
     left_out = "" if len(ranks) == len(split.ranks) else f" {len(ranks)} of {len(split.ranks)} ranks are drawn."
@@ -125,7 +126,7 @@ def split_by_rank(split: Split) -> Chart | None:
         y_ticks=tuple(rows),
         height=14 + len(ranks) * (_BAR + _GAP) + 44,
         shapes=tuple(shapes),
-        legend=tuple((f"part-{part}", words(part)) for part in PARTS if _counts(split, part)),
+        legend=tuple((f"part-{part}", words(part)) for part in _drawn_parts(ranks, communication)),
         grid=False,
     )
 
@@ -174,7 +175,8 @@ def loss(series: Series) -> Chart | None:
 
 def words(part: str) -> str:
     """A part's name, without the numbers of the table's notes."""
-    return PART_LABELS.get(part, part.replace("_", " ")).split(" (")[0]
+    named = {"wait": "waiting for a rank", **PART_LABELS}
+    return named.get(part, part.replace("_", " ")).split(" (")[0]
 
 
 def _stairs(x: Axis, y: Axis, edges: Sequence[float], below: np.ndarray, above: np.ndarray) -> str:
@@ -200,5 +202,23 @@ def _drawn(ranks: Sequence[RankSplit]) -> Sequence[RankSplit]:
     return [ranks[i * (len(ranks) - 1) // (RANKS_DRAWN - 1)] for i in range(RANKS_DRAWN)]
 
 
-def _counts(split: Split, part: str) -> bool:
-    return any(rank.percent(part) >= 0.05 for rank in split.ranks)
+def _pieces(rank: RankSplit, communication: Communication | None) -> Iterator[tuple[str, float]]:
+    """The parts of a rank's time in seconds; communication as transfer and waiting where they are told apart."""
+    exposed = next((r.exposed_ns for r in communication.ranks if r.rank == rank.rank), None) if communication else None
+    for part in PARTS:
+        seconds = rank.seconds(part)
+        if part == "communication" and exposed:
+            transfer, wait = exposed["exposed_transfer"] / 1e9, exposed["exposed_wait"] / 1e9
+            # Both may also lie inside backward, where collectives overlap it: no more than the phase is drawn here.
+            scale = min(1.0, seconds / (transfer + wait)) if transfer + wait > 0 else 0.0
+            yield "transfer", scale * transfer
+            yield "wait", scale * wait
+            seconds -= scale * (transfer + wait)
+        yield part, seconds
+
+
+def _drawn_parts(ranks: Sequence[RankSplit], communication: Communication | None) -> Iterator[str]:
+    """The parts that some bar shows, in their order."""
+    seen = {p for rank in ranks for p, s in _pieces(rank, communication) if s > 0.0005 * rank.wall_ns / 1e9}
+    order = [part for part, _ in _pieces(ranks[0], communication)]
+    yield from (part for part in dict.fromkeys([*order, *seen]) if part in seen)

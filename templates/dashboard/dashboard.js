@@ -98,6 +98,24 @@ function run(data) {
   draw("loss", data.loss, [line("loss", "#0072b2", false)]);
   draw("rate", data.rate, [line("tokens/s", "#0072b2", false)]);
   split(data.split);
+  nodes(data.nodes);
+}
+
+function nodes(list) {
+  const place = byId("resources");
+  place.replaceChildren();
+  if (!list.length) return;
+  const table = element("table"), head = element("tr"), body = element("tbody");
+  for (const title of ["Node", "CPU %", "Memory GiB", "Sent MB/s, loopback included", "GPU %"]) head.append(element("th", title, { scope: "col" }));
+  for (const node of list) {
+    const line = element("tr");
+    for (const value of [node.node, node.cpu_percent, node.memory_gib, node.sent_mb_per_s, node.gpu_percent == null ? "-" : node.gpu_percent]) line.append(element("td", value));
+    body.append(line);
+  }
+  const top = element("thead");
+  top.append(head);
+  table.append(element("caption", "Nodes, over the last seconds of samples"), top, body);
+  place.append(table);
 }
 
 function line(label, stroke, points) { return { label, stroke, width: 2, points: { show: points } }; }

@@ -39,7 +39,7 @@ def test_a_run_that_grows_is_followed(page: Any, dashboard: Dashboard, mlb_home:
     page.get_by_role("button", name="a-run", exact=True).click()
     page.get_by_text("epoch 1, step 1,").wait_for()
     run.tell(story.step(*[S // 7] * 7).evaluate(280.0, S))
-    page.get_by_text("epoch 1, step 2,").wait_for()
+    page.get_by_text("evaluating the validation split").wait_for()
     page.locator("#quality canvas").wait_for()
     run.tell(story.event("run_stop", status="success", reason="goal").stop())
     page.get_by_text("ended: goal").wait_for()
@@ -67,7 +67,7 @@ def test_two_runs_are_compared_and_one_downloaded(page: Any, mlb_home: Path) -> 
     small_run(mlb_home / "runs", run_id="two", seed=44)
     page.get_by_label("Mark one").check()
     page.get_by_label("Mark two").check()
-    with page.expect_popup() as opened:
+    with page.context.expect_page() as opened:
         page.get_by_role("button", name="Compare marked").click()
     comparison = opened.value
     comparison.get_by_role("heading", name="task3a, goal smoke: 2 runs of 1 configuration").wait_for()
@@ -85,13 +85,13 @@ def test_a_page_says_when_the_dashboard_is_gone(page: Any, dashboard: Dashboard)
 def test_a_real_run_is_started_followed_and_another_stopped(page: Any, dashboard: Dashboard, mlb_home: Path) -> None:
     """One run ends by itself after its steps; the next would go on for minutes and is stopped."""
     page.get_by_label("Data").select_option("synthetic")
-    page.get_by_label("Ranks").fill("1")
-    page.get_by_label("Steps").fill("40")
+    page.get_by_role("textbox", name="Ranks").fill("1")
+    page.get_by_role("textbox", name="Steps").fill("40")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("ended: steps").wait_for(timeout=RUN_MS)
     page.locator("#loss canvas").wait_for()
     page.locator("#run-table td", has_text="succeeded").wait_for(timeout=RUN_MS)
-    page.get_by_label("Steps").fill("")
+    page.get_by_role("textbox", name="Steps").fill("")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("epoch 1, step").first.wait_for(timeout=RUN_MS)
     page.get_by_role("button", name="Stop").click()
@@ -103,7 +103,7 @@ def test_a_real_run_is_started_followed_and_another_stopped(page: Any, dashboard
 
 def test_a_refusal_is_shown(page: Any) -> None:
     page.get_by_label("Data").select_option("synthetic")
-    page.get_by_label("Ranks").fill("4000")
+    page.get_by_role("textbox", name="Ranks").fill("4000")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("alert").get_by_text("4000 ranks do not fit").wait_for(timeout=RUN_MS)
 
