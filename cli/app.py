@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, catalog, config_show, dashboard, data, doctor, infra, man, report, runs, share
+from . import bench, catalog, config_show, dashboard, data, doctor, infra, man, report, runs, scale, share
 
 app = typer.Typer(
     name="mlb",
@@ -21,6 +21,7 @@ app.add_typer(infra.app, name="infra")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
+app.command("scale")(scale.scale)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.command("pack")(share.pack)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from ..errors import UsageError
 from . import config
 from .options import DataDir, Json, Offline
 
@@ -36,13 +38,29 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the ti
 def run(
     task: Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")],
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
-    ranks: Annotated[int | None, typer.Option(help="Processes; a GPU each where there are GPUs.")] = None,
+    ranks: Annotated[int | None, typer.Option(help="Processes on each node; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
     aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
     data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
+    fleet: Annotated[
+        str | None, typer.Option(help="Run on this fleet; `local` is this machine. [default: the current fleet]")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="So many runs, one after the other, each with a new seed.")] = 1,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
+    hang_after: Annotated[
+        float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
+    ] = 300.0,
+    skip_health: Annotated[
+        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
+    ] = False,
+    wheelhouse: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
+    ] = None,
     offline: Offline = False,
     oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
     measure_overhead: Annotated[
@@ -54,7 +72,7 @@ def run(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run TASK to its goal on this machine, and report where the time went."""
+    """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     from . import bench_run
 
     request = bench_run.Request(
@@ -70,7 +88,22 @@ def run(
         offline=offline,
         oversubscribe=oversubscribe,
         measure_overhead=measure_overhead,
+        fleet=config.value("fleet", fleet),
+        nodes=nodes,
+        gpus=gpus,
+        queue=queue,
+        skip_health=skip_health,
+        hang_after_s=hang_after,
+        wheelhouse=wheelhouse,
     )
+    if repeat > 1 and not dry_run:
+        from .repeat import bench_repeated
+
+        if detach:
+            raise UsageError(
+                "--repeat and --detach do not go together.", fix="Each run starts when the one before ends."
+            )
+        raise typer.Exit(bench_repeated(request, repeat, as_json=as_json))
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
 
 
@@ -111,8 +144,17 @@ def logs(
     run: Run = None,
     rank: Annotated[int | None, typer.Option(min=0, help="Only this rank's output.")] = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="The last so many lines of each file.")] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is over.")] = False,
 ) -> None:
-    """The output of a run's agent and ranks."""
+    """The output of a run's agents and ranks."""
     from . import bench_verbs
 
-    bench_verbs.logs(run, rank, lines)
+    bench_verbs.logs(run, rank, lines, follow_on=follow)
+
+
+@app.command()
+def collect(run: Run = None, as_json: Json = False) -> None:
+    """Bring all files of a run from its nodes here, also while it goes on."""
+    from . import bench_verbs
+
+    bench_verbs.collect(run, as_json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
@@ -22,9 +22,12 @@ from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks import catalogue
 from ..tasks.catalogue import Goal, TaskInfo
+from . import fleets
 from .console import note, progress, show_json, show_table, show_text
 from .dirs import cache_dir, runs_dir
 from .edge import debugging
+from .follow import conclude, follow
+from .revision import git_revision
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
@@ -45,40 +48,126 @@ class Request:
     max_steps: int | None
     offline: bool
     oversubscribe: bool
-    measure_overhead: bool
+    measure_overhead: bool = False
+    fleet: str | None = None
+    nodes: int | None = None
+    gpus: int | None = None
+    queue: bool = False
+    skip_health: bool = False
+    hang_after_s: float = 300.0
+    wheelhouse: Path | None = None
+    global_batch: int | None = None
+    """Of all ranks together; None for the recipe's batch on each rank."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request with its task and goal looked up."""
+
+    request: Request
+    info: TaskInfo
+    goal: Goal
+    asked_ns: int
+
+    @classmethod
+    def of(cls, request: Request) -> Ask:
+        """Raises UsageError: there is no such task or goal."""
+        asked_ns = time.time_ns()
+        info = catalogue.task(request.task)
+        return cls(request, info, info.goal(request.goal or info.default_goal), asked_ns)
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a run is called and where it runs."""
+
+    run_id: str
+    fleet: str
+    node_names: tuple[str, ...] = ()
+    """Empty on this machine."""
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that was launched."""
+
+    spec: RunSpec
+    folder: RunFolder
+    goal: Goal
+    interrupted: bool = False
+    """Whether ctrl-C came while it was launched: it goes on, and is let go of."""
 
 
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
-    asked_ns = time.time_ns()
-    info = catalogue.task(request.task)
-    goal = info.goal(request.goal or info.default_goal)
-    shape = choose(
-        this_machine(),
-        ranks=request.ranks,
-        backend=request.backend,
-        memory_bytes_per_rank=goal.memory_bytes_per_rank,
-        oversubscribe=request.oversubscribe,
-    )
-    prepared = _prepare(request, info, goal)
-    _debug_stage("data ready", asked_ns)
-    spec = _spec(request, info, goal, shape, prepared, asked_ns)
+    if dry_run:
+        _show_plan(planned(request), as_json)
+        return 0
+    started = start(request)
+    if started.interrupted:
+        return conclude(started.folder, None, as_json)
+    if detach:
+        _say_detached(started.folder, as_json)
+        return 0
+    announce(started)
+    return conclude(started.folder, follow(started.folder), as_json)
+
+
+def start(request: Request) -> Started:
+    """Launch a run, on the fleet that is meant or on this machine.
+
+    Raises:
+        MlbError: it cannot be launched; nothing goes on.
+    """
+    fleet = fleets.chosen(request.fleet)
+    if fleet is None:
+        return _start_here(request)
+    from .bench_fleet import start_on
+
+    return start_on(fleet, request)
+
+
+def planned(request: Request) -> LaunchPlan:
+    """The plan of a request, as far as it is known without asking a node."""
+    fleet = fleets.chosen(request.fleet)
+    if fleet is None:
+        spec, _ = _ask_here(request)
+        return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
+    from .bench_fleet import planned_on
+
+    return planned_on(fleet, request)
+
+
+def _start_here(request: Request) -> Started:
+    spec, ask = _ask_here(request)
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
-    if dry_run:
-        _show_plan(plan, as_json)
-        return 0
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
-    _debug_stage("launched", asked_ns)
-    if detach:
-        _say_detached(folder, as_json)
-        return 0
-    _announce(spec, folder, goal)
-    # Not before the launch: what reads logs is slower to load than all that starts a run.
-    from .follow import conclude, follow
+    debug_stage("launched", ask.asked_ns)
+    return Started(spec, folder, ask.goal)
 
-    return conclude(folder, follow(folder), as_json)
+
+def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
+    ask = Ask.of(request)
+    if request.nodes not in (None, 1):
+        raise UsageError(
+            f"This machine is one node, not {request.nodes}.",
+            fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
+        )
+    shape = choose(
+        this_machine(),
+        ranks=request.ranks if request.gpus is None else request.gpus,
+        backend="nccl" if request.gpus else request.backend,
+        memory_bytes_per_rank=ask.goal.memory_bytes_per_rank,
+        oversubscribe=request.oversubscribe,
+    )
+    prepared = prepare(ask)
+    debug_stage("data ready", ask.asked_ns)
+    return make_spec(
+        ask, shape, prepared, Where(new_run_id(ask.info.name, fleets.THIS_MACHINE), fleets.THIS_MACHINE)
+    ), ask
 
 
 def show_tasks(as_json: bool) -> None:
@@ -94,7 +183,8 @@ def show_tasks(as_json: bool) -> None:
     show_table("", ("task", "what", "goal", "target", "about"), rows)
 
 
-def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
+def prepare(ask: Ask) -> Prepared:
+    request, info, goal = ask.request, ask.info, ask.goal
     with progress(f"data of {info.name}") as report:
         return catalogue.prepare_data(
             info,
@@ -107,11 +197,13 @@ def _prepare(request: Request, info: TaskInfo, goal: Goal) -> Prepared:
         )
 
 
-def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: Prepared, asked_ns: int) -> RunSpec:
+def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSpec:
+    request, info, goal = ask.request, ask.info, ask.goal
     # A run cut short, or on generated text, says nothing about how long the task takes.
-    comparable = goal.comparable and prepared.name == info.datasets[0] and request.max_steps is None
+    whole = prepared.name == info.datasets[0] and request.max_steps is None
+    comparable = goal.comparable and whole and request.global_batch is None
     return RunSpec(
-        run_id=_run_id(info.name, "local"),
+        run_id=where.run_id,
         task=info.name,
         goal=goal.name,
         recipe=goal.recipe,
@@ -130,46 +222,48 @@ def _spec(request: Request, info: TaskInfo, goal: Goal, shape: Shape, prepared: 
         ranks=shape.ranks,
         backend=shape.backend,
         threads_per_rank=shape.threads_per_rank,
-        fleet="local",
-        created_unix_ns=asked_ns,
-        beside=tuple(other.run_id for other in going_on(runs_dir())),
+        fleet=where.fleet,
+        nodes=max(1, len(where.node_names)),
+        node_names=where.node_names,
+        hang_after_s=request.hang_after_s,
+        caveats=where.caveats,
+        created_unix_ns=ask.asked_ns,
+        batch_per_rank=_batch_per_rank(request, shape),
+        beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
-        git_revision=_git_revision(),
+        git_revision=git_revision(),
         launched_unix_ns=time.time_ns(),
         aggregation=request.aggregation,
         measure_overhead=request.measure_overhead,
     )
 
 
-def _run_id(task: str, fleet: str) -> str:
+def new_run_id(task: str, fleet: str) -> str:
     """Sorts by time, says what and where, and is unique without asking anybody."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
 
 
-def _git_revision() -> str:
-    """The commit of the tree mlb runs from; empty where it is no checkout."""
-    here = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
+def _batch_per_rank(request: Request, shape: Shape) -> int | None:
+    """A rank's share of the batch that all ranks together are to keep; None for the recipe's own batch."""
+    if request.global_batch is None:
+        return None
+    if request.global_batch % shape.ranks:
+        near = shape.ranks * max(1, request.global_batch // shape.ranks)
+        raise UsageError(
+            f"A global batch of {request.global_batch} does not divide over {shape.ranks} ranks.",
+            fix=f"Take a multiple of {shape.ranks}, such as {near}.",
         )
-        return run.stdout.strip()
-
-    try:
-        # A checkout of something else that mlb happens to be installed under says nothing about mlb.
-        if Path(git("rev-parse", "--show-toplevel")) != here:
-            return ""
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    return request.global_batch // shape.ranks
 
 
-def _announce(spec: RunSpec, folder: RunFolder, goal: Goal) -> None:
+def announce(started: Started) -> None:
+    """Say on stderr what was launched, and what a reader has to know of it."""
+    spec, folder, goal = started.spec, started.folder, started.goal
+    nodes = f" on {spec.nodes} nodes of {spec.fleet}" if spec.node_names else ""
     note(
-        f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend} ({spec.aggregation}), "
+        f"run {spec.run_id}: {spec.ranks} ranks{nodes} over {spec.backend} ({spec.aggregation}), "
         f"{spec.dataset} from {spec.data_origin}"
     )
     for other in spec.beside:
@@ -205,6 +299,6 @@ def _target(goal: Goal) -> str:
     return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
 
 
-def _debug_stage(name: str, since_ns: int) -> None:
+def debug_stage(name: str, since_ns: int) -> None:
     if debugging():
         note(f"[{(time.time_ns() - since_ns) / 1e9:6.3f} s] {name}")

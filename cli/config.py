@@ -78,7 +78,8 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting("data_dir", _path, None, "folder that holds data sets, looked into before the cache"),
         Setting("goal", _text, None, "goal of a task; the task's own default where not set"),
-        Setting("ranks", partial(_whole, 1), None, "processes on this machine; a GPU each, else 2"),
+        Setting("ranks", partial(_whole, 1), None, "processes on each node; a GPU each, else 2"),
+        Setting("fleet", _text, None, "fleet to run on, `local` for this machine; the current fleet where not set"),
         Setting("backend", partial(_one_of, BACKENDS), None, "nccl where there are GPUs, else gloo"),
         Setting(
             "aggregation",

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import ResultsInvalid, UsageError
+from ..results.node import state_of_all
 from ..results.run import NodeStatus, RunFolder
+from .plan import read_plan
 from .transport import LocalTransport, Transport
 
-_AGENT_START_S = 60.0
+AGENT_START_S = 60.0
 """How long a launched agent may take to write its first status before it counts as lost."""
 
 
@@ -21,13 +24,39 @@ class RunState:
     """How a run stands."""
 
     state: str
-    """`starting`, `running`, `succeeded`, `failed`, `stopped` or `lost` (its processes are gone without a word)."""
+    """`starting`, `running`, `lost` (its processes are gone without a word), or how it ended: `succeeded`, `failed`,
+    `hang`, `interrupted` or `stopped`."""
     nodes: tuple[NodeStatus, ...]
+    trouble: tuple[str, ...] = ()
+    """What keeps this machine from seeing how a node stands; the run may well go on there."""
 
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return self.state not in {"starting", "running"}
+
+
+class Watcher(Protocol):
+    """Tells how one run stands, look after look."""
+
+    def state(self) -> RunState:
+        """How it stands now."""
+
+    def look_once(self) -> None:
+        """Until every node was asked once."""
+
+
+class LocalWatch:
+    """A run on this machine, or one on a fleet whose end is known."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def state(self) -> RunState:
+        return state_of(self._folder)
+
+    def look_once(self) -> None:
+        return None
 
 
 def all_runs(runs_dir: Path) -> list[RunFolder]:
@@ -38,8 +67,8 @@ def all_runs(runs_dir: Path) -> list[RunFolder]:
 
 
 def going_on(runs_dir: Path) -> list[RunFolder]:
-    """The runs that are not over."""
-    return [folder for folder in all_runs(runs_dir) if not _surely_over(folder)]
+    """The runs on this machine alone that are not over."""
+    return [folder for folder in all_runs(runs_dir) if not fleet_of(folder) and not _surely_over(folder)]
 
 
 def find(runs_dir: Path, name: str | None) -> RunFolder:
@@ -72,13 +101,33 @@ def find(runs_dir: Path, name: str | None) -> RunFolder:
     raise UsageError(f"There is no run {name!r} in {runs_dir}.", fix="`mlb runs` lists the runs.")
 
 
+def fleet_of(folder: RunFolder) -> str:
+    """The fleet whose nodes a run is on; empty for one of this machine alone, and where nobody can tell any more."""
+    try:
+        return read_plan(folder).fleet
+    except ResultsInvalid:
+        return ""
+
+
+def last_known(folder: RunFolder) -> RunState:
+    """How a run on a fleet stood when its files were last brought here; no node is asked."""
+    spec = folder.read_spec()
+    nodes = tuple(status for n in range(spec.nodes) if (status := folder.read_status(n)) is not None)
+    if len(nodes) == spec.nodes and all(node.final for node in nodes):
+        return RunState(state_of_all(nodes), nodes)
+    return RunState("running" if nodes else "starting", nodes)
+
+
 def state_of(folder: RunFolder, transport: Transport | None = None) -> RunState:
-    """How the run stands, from its nodes' status files and whether their agents live."""
+    """How a run on this machine stands, from its agent's status file and whether the agent lives; one on a fleet as
+    last known."""
+    if fleet_of(folder):
+        return last_known(folder)
     transport = transport or LocalTransport()
     status = folder.read_status(0)
     if status is None:
         launched_s = folder.spec.stat().st_mtime
-        return RunState("starting" if time.time() - launched_s < _AGENT_START_S else "lost", ())
+        return RunState("starting" if time.time() - launched_s < AGENT_START_S else "lost", ())
     if transport.alive(status.agent_pid, status.agent_start_ticks):
         # Also when the status is final: a run is over once nothing of it runs any more.
         return RunState("running", (status,))
@@ -100,7 +149,7 @@ def _surely_over(folder: RunFolder) -> bool:
 def stop(
     folder: RunFolder, *, grace_s: float = 20.0, transport: Transport | None = None, tick: Callable[[], None]
 ) -> RunState:
-    """Ask a run to stop, and make it stop.
+    """Ask a run on this machine to stop, and make it stop.
 
     Args:
         grace_s: time the ranks have to save their logs; the run's processes are killed after it.

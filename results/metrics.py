@@ -20,7 +20,7 @@ from .run import NodeStatus, RunFolder, RunSpec
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
-from .verdict import FAILED, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
+from .verdict import FAILURES, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
 
 METRICS_SCHEMA_VERSION = 1
 
@@ -72,7 +72,7 @@ class Metrics:
             ResultsInvalid: it has no log that could be believed, and nobody said how it failed.
         """
         begun = [record for record in self.records if record.start_ns is not None]
-        if self.status == FAILED or any(record.rank in self.own_ranks for record in begun):
+        if self.status in FAILURES or any(record.rank in self.own_ranks for record in begun):
             return
         others = ", ".join(sorted({record.run_id for record in begun} - {""}))
         raise ResultsInvalid(
@@ -177,7 +177,7 @@ def compute(folder: RunFolder) -> Metrics:
         consistency=consistency,
         records=records,
         own_ranks=reduction.joined_ranks,
-        failure=failure_of(records, nodes) if status == FAILED else None,
+        failure=failure_of(records, nodes) if status in FAILURES else None,
         warnings=tuple(warnings),
     )
 

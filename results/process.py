@@ -16,6 +16,16 @@ def is_running(pid: int, started_ticks: int) -> bool:
     return start != 0 and start == started_ticks and state != "Z"
 
 
+def is_suspended(pid: int) -> bool:
+    """Whether the process is stopped by a signal or a debugger."""
+    return _state_and_start(pid)[0] in ("T", "t")
+
+
+def incarnation() -> str:
+    """Names one boot of this machine; a container or a namespace that was started anew counts as one, too."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{start_ticks(1)}"
+
+
 def _state_and_start(pid: int) -> tuple[str, int]:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

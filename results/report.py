@@ -13,7 +13,17 @@ from .split import PARTS, Split
 from .table import Report, Table, markdown_of, text_of
 from .tail import last_lines
 from .text import count, duration, ranges, sanitise, sanitise_lines
-from .verdict import FAILED, GOAL_MISSED, GOAL_REACHED, INCOMPLETE, STOPPED, FailureCause, standing_of
+from .verdict import (
+    FAILED,
+    GOAL_MISSED,
+    GOAL_REACHED,
+    HANG,
+    INCOMPLETE,
+    INTERRUPTED,
+    STOPPED,
+    FailureCause,
+    standing_of,
+)
 
 EVALUATIONS_SHOWN = 8
 _STAGES_SHOWN = 20
@@ -86,7 +96,13 @@ def _state(metrics: Metrics) -> str:
         return f"Goal not reached in the {count(metrics.steps, 'step')} asked for"
     if metrics.status == GOAL_MISSED:
         return f"Goal missed in {count(metrics.epochs, 'epoch')}"
-    words = {FAILED: "Failed", STOPPED: "Stopped on request", INCOMPLETE: "Incomplete"}
+    words = {
+        FAILED: "Failed",
+        HANG: "Hang",
+        INTERRUPTED: "Interrupted",
+        STOPPED: "Stopped on request",
+        INCOMPLETE: "Incomplete",
+    }
     moment = f"in epoch {metrics.epochs + 1}" if metrics.steps else "before the first step"
     return f"{words.get(metrics.status, 'Running')} {moment}"
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import ResultsInvalid
+from .node import NodeStatus as NodeStatus
+from .node import RankFailure as RankFailure
+from .node import status_from
 
 RUN_SCHEMA_VERSION = 1
 
@@ -72,56 +75,36 @@ class RunSpec:
     """The communication pattern, one of `AGGREGATIONS`."""
     measure_overhead: bool = False
     """Whether half of the steps are trained without being measured, to say what measuring costs."""
+    batch_per_rank: int | None = None
+    """Samples of each rank in a step; None for the recipe's own."""
+    caveats: tuple[str, ...] = ()
+    """What a reader of the result has to know of the circumstances it was asked for in; shown as warnings."""
+    nodes: int = 1
+    node_names: tuple[str, ...] = ()
+    """The fleet's names of the nodes, in rank order; empty on this machine."""
+    hang_after_s: float = 300.0
+    """Seconds without an event of any of a node's ranks after which they count as hanging; start-up and
+    evaluations, which log nothing while they last, have six times as long."""
+
+    @property
+    def ranks_per_node(self) -> int:
+        return self.ranks // self.nodes
+
+    def ranks_of(self, node: int) -> range:
+        """The global ranks of a node: torchrun counts them node by node."""
+        return range(node * self.ranks_per_node, (node + 1) * self.ranks_per_node)
+
+    def node_of(self, rank: int) -> int:
+        return rank // self.ranks_per_node
+
+    def name_of(self, node: int) -> str:
+        """`node 2 (demo-2)`: the number that the logs use, and the fleet's name where there is one."""
+        named = f" ({self.node_names[node]})" if 0 <= node < len(self.node_names) else ""
+        return f"node {node}{named}"
 
     def met_by(self, quality: float) -> bool:
         """Whether `quality` reaches the target (a NaN never does)."""
         return quality <= self.target if self.target_is_upper_bound else quality >= self.target
-
-
-@dataclass(frozen=True)
-class RankFailure:
-    """How one rank died."""
-
-    rank: int
-    pid: int
-    exit_code: int
-    """As `subprocess` has it: negative for a signal."""
-    seen_unix_ns: int
-    """When the agent saw the process end."""
-    collateral: bool
-    """True where the rank died of another rank's death: in a collective, or stopped by the agent."""
-    message: str
-    last_lines: tuple[str, ...]
-    """The end of the rank's output."""
-
-
-@dataclass(frozen=True)
-class NodeStatus:
-    """What the agent of one node last wrote down: `running` while it works, then one of the final states."""
-
-    node: int
-    state: str
-    """`starting`, `running`, `succeeded`, `failed` or `stopped`."""
-    agent_pid: int
-    agent_start_ticks: int
-    """Start time of the agent in clock ticks since boot: with the pid it names one process for good."""
-    started_unix_ns: int
-    stopped_unix_ns: int = 0
-    message: str = ""
-    rank_pids: dict[int, int] = field(default_factory=dict)
-    failures: tuple[RankFailure, ...] = ()
-    """The ranks that died, the first to die first."""
-    schema_version: int = RUN_SCHEMA_VERSION
-
-    @property
-    def final(self) -> bool:
-        """Whether the agent has nothing more to say."""
-        return self.state in {"succeeded", "failed", "stopped"}
-
-    @property
-    def cause(self) -> RankFailure | None:
-        """The first failure that was not collateral, else the first; None if no rank died."""
-        return next((f for f in self.failures if not f.collateral), next(iter(self.failures), None))
 
 
 class RunFolder:
@@ -159,9 +142,24 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in it."""
+        return self.events, self.logs, self.path / "pids"
+
+    @property
     def stop_request(self) -> Path:
         """Exists once somebody asked for the run to stop."""
         return self.path / "stop-requested"
+
+    @property
+    def token(self) -> Path:
+        """The secret by which the agents of this run know each other."""
+        return self.path / "token"
+
+    @property
+    def reserve(self) -> Path:
+        """Room on the disk that is given back when something fails, so that a full disk still takes the last words."""
+        return self.path / "reserve"
 
     def rank_events(self, rank: int) -> Path:
         return self.events / f"rank-{rank:05d}.jsonl"
@@ -186,7 +184,7 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder and its sub-folders, readable by the owner alone."""
-        for folder in (self.path, self.events, self.logs, self.path / "pids"):
+        for folder in (self.path, *self.folders):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read_spec(self) -> RunSpec:
@@ -203,16 +201,7 @@ class RunFolder:
             return None
         raw = self._read_json(self.node_status(node))
         try:
-            return NodeStatus(
-                **{
-                    **raw,
-                    "rank_pids": {int(rank): int(pid) for rank, pid in raw.get("rank_pids", {}).items()},
-                    "failures": tuple(
-                        RankFailure(**{**failure, "last_lines": tuple(failure["last_lines"])})
-                        for failure in raw.get("failures", ())
-                    ),
-                }
-            )
+            return status_from(raw)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ResultsInvalid(
                 f"{self.node_status(node)} is not a node status.",
@@ -223,7 +212,7 @@ class RunFolder:
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
             value = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ResultsInvalid(
                 f"{self.path} is not a readable run folder.",
                 why=f"{path.name}: {error}",
@@ -281,4 +270,5 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
             fix="Restore the file from a copy; the event logs beside it are not affected.",
         )
-    return RunSpec(**{**raw, "argv": tuple(raw["argv"]), "beside": tuple(raw.get("beside", ()))})
+    lists = ("argv", "beside", "caveats", "node_names")
+    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in lists}})

@@ -44,7 +44,7 @@ def text_of(report: Report, width: int) -> str:
     if report.warnings:
         blocks.append([line for warning in report.warnings for line in _wrapped("! " + warning, width, "  ")])
     blocks.append(_text_facts(report.rows, width))
-    blocks += [_text_table(table, width) for table in report.tables]
+    blocks += [text_of_table(table, width) for table in report.tables]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
@@ -70,7 +70,8 @@ def _text_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
     return lines
 
 
-def _text_table(table: Table, width: int) -> list[str]:
+def text_of_table(table: Table, width: int) -> list[str]:
+    """The table's lines, of at most `width` characters."""
     rows = [table.headers, *table.rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.headers))]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)

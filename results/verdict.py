@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from .cause import FailureCause as FailureCause
+from .cause import failure_of as failure_of
 from .health import LogHealth
 from .rank import RankRecord
-from .run import NodeStatus, RankFailure, RunSpec
+from .run import NodeStatus, RunSpec
 from .split import TOLERANCE_PERCENT, Split
-from .text import count, duration, how_it_ended, ranges, sanitise, sanitise_lines
+from .text import count, duration, ranges, sanitise
 
 GOAL_REACHED: Final = "goal reached"
 GOAL_MISSED: Final = "goal missed"
 FAILED: Final = "failed"
+HANG: Final = "hang"
+"""No rank got on any more; the stacks of all were taken, and it was ended."""
+INTERRUPTED: Final = "interrupted"
+"""A machine was taken away, restarted or lost for good: nothing of the run says how the fleet does."""
 STOPPED: Final = "stopped"
 RUNNING: Final = "running"
 INCOMPLETE: Final = "incomplete"
 """The run's processes or logs are gone, and nothing says how it ended."""
 
-STATUSES: Final = (GOAL_REACHED, GOAL_MISSED, FAILED, STOPPED, RUNNING, INCOMPLETE)
+STATUSES: Final = (GOAL_REACHED, GOAL_MISSED, FAILED, HANG, INTERRUPTED, STOPPED, RUNNING, INCOMPLETE)
+FAILURES: Final = (FAILED, HANG, INTERRUPTED)
+"""Those that have a cause."""
 
 _CLOCK_STEP_NS = 50_000_000
-
-
-@dataclass(frozen=True)
-class FailureCause:
-    """The first thing that went wrong, as far as it is known; all text is sanitised."""
-
-    node: int | None
-    rank: int | None
-    exit_code: int | None
-    """As `subprocess` has it; None where the rank was not seen to end."""
-    how: str
-    """`exit code 1`, or the signal's name; empty if unknown."""
-    message: str
-    last_lines: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "node": self.node,
-            "rank": self.rank,
-            "exit_code": self.exit_code,
-            "how": self.how,
-            "message": self.message,
-            "last_lines": list(self.last_lines),
-        }
 
 
 def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: bool) -> str:
@@ -58,7 +41,10 @@ def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: b
     reasons = [record.stopped for record in records if record.stopped is not None]
     ended = bool(reasons) and reasons[0] != "stopped"
     states = {node.state for node in nodes}
-    if "failed" in states:
+    for state in (INTERRUPTED, HANG, FAILED):
+        if state in states:
+            return state
+    if "aborted" in states:
         return FAILED
     if "stopped" in states and not ended:
         return STOPPED
@@ -67,23 +53,6 @@ def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: b
     if reasons:
         return (GOAL_REACHED if met else GOAL_MISSED) if ended else STOPPED
     return RUNNING if any(not node.final for node in nodes) else INCOMPLETE
-
-
-def failure_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus]) -> FailureCause | None:
-    """The cause of a failed run: the first rank to die of itself, by its agent or else by its log."""
-    seen = [(node.node, node.cause) for node in nodes if node.cause is not None]
-    first = min(seen, key=lambda item: (item[1].collateral, item[1].seen_unix_ns), default=None)
-    if first is not None and not first[1].collateral:
-        return _of_agent(*first, records)
-    logged = sorted((r for r in records if r.failure), key=lambda r: bool(r.failure and r.failure.collateral))
-    if logged and not (first and logged[0].failure and logged[0].failure.collateral):
-        return _of_log(logged[0])
-    if first is not None:
-        return _of_agent(*first, records)
-    failed = next((node for node in nodes if node.state == "failed"), None)
-    if failed is None:
-        return None
-    return FailureCause(failed.node, None, None, "", sanitise(failed.message), ())
 
 
 def warnings_of(
@@ -95,6 +64,7 @@ def warnings_of(
     if spec.beside:
         others = ", ".join(sanitise(run) for run in spec.beside)
         yield f"other runs were going on on the same machine, so its times are not its own: {others}."
+    yield from (sanitise(caveat) for caveat in spec.caveats)
     yield from _about_result(status, records, nodes)
     if status != RUNNING:
         yield from _about_presence(spec, records)
@@ -112,22 +82,10 @@ def standing_of(spec: RunSpec) -> str:
 
 def is_sound(status: NodeStatus) -> bool:
     """Whether the values that are used here are of their types: the file came from a node."""
-    numbers = [status.node]
+    numbers = [status.node, status.clock_offset_ns]
     for failure in status.failures:
         numbers += [failure.rank, failure.exit_code, failure.seen_unix_ns]
     return isinstance(status.state, str) and all(type(number) is int for number in numbers)
-
-
-def _of_agent(node: int, failure: RankFailure, records: Sequence[RankRecord]) -> FailureCause:
-    said = next((r.failure for r in records if r.rank == failure.rank and r.failure), None)
-    message = sanitise(failure.message) or (f"{said.kind}: {said.message}" if said else "")
-    lines = sanitise_lines(failure.last_lines)
-    return FailureCause(node, failure.rank, failure.exit_code, how_it_ended(failure.exit_code), message, lines)
-
-
-def _of_log(record: RankRecord) -> FailureCause:
-    message = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
-    return FailureCause(None, record.rank, None, "", message, ())
 
 
 def _about_result(status: str, records: Sequence[RankRecord], nodes: Sequence[NodeStatus]) -> Iterator[str]:

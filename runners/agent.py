@@ -1,11 +1,14 @@
-"""The unit that runs on a node: `python -m mlb.runners.agent RUN_FOLDER NODE -- TORCHRUN_ARGUMENTS`.
+"""The unit that runs on a node: `python -m mlb.runners.agent RUN_FOLDER NODE [OPTIONS] -- TORCHRUN_ARGUMENTS`.
 
 It runs torchrun in its own process (why: docs/decisions/0003), sees in which order ranks die, leaves no process
 behind, and writes the node's status down; the launcher only reads that file, so a run does not need its launcher.
+The agents of a run watch each other (docs/decisions/0009): the end of one is the end of all.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -17,73 +20,90 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from ..results.process import start_ticks
-from ..results.run import NodeStatus, RankFailure, RunFolder, write_json
-from .deaths import DeathWatch
+from ..results.process import incarnation, start_ticks
+from ..results.run import NodeStatus, RunFolder, RunSpec, write_json
 from .environment import describe_node
-from .failures import describe
-from .lifeline import AGENT_PID_VARIABLE, adopt_orphans, kill_descendants
+from .lifeline import AGENT_PID_VARIABLE, adopt_orphans
+from .peers import Hub, Peers, Spoke
 from .resources import ResourceSampler
+from .route import use_interface_to
+from .supervision import StopRequested, Supervision
 
-
-class _StopRequested(Exception):
-    """A signal asked this agent to end its ranks."""
+_RESERVE_BYTES = 1 << 20
 
 
 def main() -> NoReturn:
     """Run the node's part of a run to its end; the exit code is 0 only if every rank ended well."""
-    folder, node, arguments = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[4:]
-    status = NodeStatus(
-        node=node,
-        state="running",
-        agent_pid=os.getpid(),
-        agent_start_ticks=start_ticks(os.getpid()),
-        started_unix_ns=time.time_ns(),
-    )
+    own, torchrun = _split(sys.argv[1:])
+    options = _parse(own)
+    folder = RunFolder(options.folder)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _raise_stop)
     adopt_orphans()
     os.environ[AGENT_PID_VARIABLE] = str(os.getpid())
-    write_json(folder.node_status(node), status)
-    # Beside the run, not before it: asking a GPU's driver can take a second.
-    describing = threading.Thread(target=lambda: write_json(folder.node_environment(node), describe_node()))
-    describing.start()
-    resources = ResourceSampler(folder.node_resources(node), node)
-    final = _supervise(folder, status, arguments)
-    resources.close()
-    describing.join()
-    write_json(folder.node_status(node), final)
+    status = NodeStatus(
+        node=options.node,
+        state="running",
+        agent_pid=os.getpid(),
+        agent_start_ticks=start_ticks(os.getpid()),
+        started_unix_ns=time.time_ns(),
+        incarnation=incarnation(),
+    )
+    # Known from here on, whatever fails next.
+    write_json(folder.node_status(options.node), status)
+    # Without it, a disk that fills may take the last words with it; no reason not to run.
+    with contextlib.suppress(OSError):
+        folder.reserve.write_bytes(b"\0" * _RESERVE_BYTES)
+    final = _run(folder, status, options, torchrun)
     # At once: unloading torch takes part of a second, in which the run would be over and still have a process.
     os._exit(0 if final.state == "succeeded" else 1)
 
 
-def _supervise(folder: RunFolder, status: NodeStatus, arguments: Sequence[str]) -> NodeStatus:
-    known: dict[int, int] = {}
-
-    def remember(pids: dict[int, int]) -> None:
-        known.update(pids)
-        write_json(folder.node_status(status.node), replace(status, rank_pids=pids))
-
-    ranks = _local_ranks(folder)
-    watch = DeathWatch([(rank, folder.rank_pid(rank)) for rank in ranks], remember)
-    state, message = "succeeded", ""
-    exit_codes: Mapping[int, tuple[int, int]] = {}
+def _run(folder: RunFolder, status: NodeStatus, options: argparse.Namespace, torchrun: Sequence[str]) -> NodeStatus:
+    spec = folder.read_spec()
     try:
-        exit_codes = _torchrun(arguments)
-        if exit_codes:
-            state = "failed"
-    except _StopRequested as stop:
-        state, message = "stopped", str(stop)
-    except Exception as error:  # noqa: BLE001  # whatever torchrun raises, the node's status must say so
-        state, message = "failed", f"{type(error).__name__}: {error}"
-    kill_descendants()
-    watch.close()
-    if folder.stop_request.exists():
-        state, message = "stopped", message or "stopped on request"
-    failures = _failures(folder, watch, exit_codes) if state == "failed" else ()
-    return replace(
-        status, state=state, message=message, stopped_unix_ns=time.time_ns(), rank_pids=known, failures=failures
-    )
+        if options.route_to:
+            status = replace(status, interface=use_interface_to(options.route_to, options.address))
+    except OSError as error:
+        message = f"the other nodes are not to be reached by their private addresses: {error}"
+        return save(folder, replace(status, state="failed", message=message, stopped_unix_ns=time.time_ns()))
+    # Beside the run, not before it: asking a GPU's driver can take a second.
+    describing = threading.Thread(target=_describe, args=(folder.node_environment(status.node),))
+    describing.start()
+    supervision = Supervision(folder, spec, status, options.cloud)
+    try:
+        peers = _peers(folder, spec, options, supervision)
+    except OSError as error:
+        message = f"the port {options.meet} for the agents cannot be used: {error}"
+        return save(folder, replace(status, state="failed", message=message, stopped_unix_ns=time.time_ns()))
+    resources = ResourceSampler(folder.node_resources(status.node), status.node)
+    final = supervision.run(peers, lambda: _torchrun(torchrun))
+    resources.close()
+    describing.join()
+    return save(folder, final)
+
+
+def save(folder: RunFolder, status: NodeStatus) -> NodeStatus:
+    """Write the status, on a full disk by the room that was kept for it."""
+    folder.reserve.unlink(missing_ok=True)
+    write_json(folder.node_status(status.node), status)
+    return status
+
+
+def _describe(path: Path) -> None:
+    # A disk that is full now fails the ranks' logs as well, which say so.
+    with contextlib.suppress(OSError):
+        write_json(path, describe_node())
+
+
+def _peers(folder: RunFolder, spec: RunSpec, options: argparse.Namespace, supervision: Supervision) -> Peers | None:
+    if spec.nodes == 1:
+        return None
+    host, _, port = options.meet.rpartition(":")
+    token = folder.token.read_text()
+    if options.node == 0:
+        return Hub(host, int(port), spec.nodes, token, supervision.end)
+    return Spoke(host, int(port), options.node, token, supervision.end)
 
 
 def _torchrun(arguments: Sequence[str]) -> Mapping[int, tuple[int, int]]:
@@ -101,35 +121,28 @@ def _torchrun(arguments: Sequence[str]) -> Mapping[int, tuple[int, int]]:
     except ChildFailedError as error:
         return {rank: (failure.pid, failure.exitcode) for rank, failure in error.failures.items()}
     except SignalException as error:
-        raise _StopRequested(str(error)) from error
+        raise StopRequested(str(error)) from error
     return {}
 
 
-def _failures(
-    folder: RunFolder, watch: DeathWatch, exit_codes: Mapping[int, tuple[int, int]]
-) -> tuple[RankFailure, ...]:
-    """The failed ranks in the order of their deaths; ranks that died before they could register come last."""
-    times = dict(watch.deaths)
-    order = [rank for rank, _ in watch.deaths if rank in exit_codes]
-    order += [rank for rank in exit_codes if rank not in order]
-    return tuple(
-        describe(
-            folder,
-            rank=rank,
-            pid=exit_codes[rank][0],
-            exit_code=exit_codes[rank][1],
-            seen_unix_ns=times.get(rank, time.time_ns()),
-        )
-        for rank in order
-    )
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
 
 
-def _local_ranks(folder: RunFolder) -> range:
-    return range(folder.read_spec().ranks)
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mlb.runners.agent")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("node", type=int)
+    parser.add_argument("--meet", help="HOST:PORT of node 0's agent; runs of several nodes only")
+    parser.add_argument("--address", help="this node's private address")
+    parser.add_argument("--route-to", help="a peer's private address: its route decides on the network interface")
+    parser.add_argument("--cloud", default="", help="whose notices of preemption to ask for")
+    return parser.parse_args(arguments)
 
 
 def _raise_stop(number: int, _frame: FrameType | None) -> None:
-    raise _StopRequested(f"received {signal.Signals(number).name}")
+    raise StopRequested(f"received {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

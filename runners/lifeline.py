@@ -36,8 +36,15 @@ def kill_descendants() -> None:
 
 
 def _children() -> list[int]:
-    tasks = Path("/proc/self/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    return [pid for thread in Path("/proc/self/task").iterdir() for pid in _children_of(thread)]
+
+
+def _children_of(thread: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in (thread / "children").read_text().split()]
+    except OSError:
+        # The thread has ended; its children are the process's, and seen under another thread.
+        return []
 
 
 def _kill(pid: int) -> None:

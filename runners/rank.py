@@ -61,6 +61,7 @@ def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:
             world_size=group.world_size,
             device=group.device,
             sum_over_ranks=group.sum,
+            batch_per_rank=spec.batch_per_rank,
         )
     )
 

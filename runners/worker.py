@@ -32,21 +32,25 @@ def main() -> NoReturn:
     _redirect_output(folder.rank_log(rank))
     _register(folder.rank_pid(rank))
     faulthandler.enable()
+    # The agent asks for the stacks of a rank that hangs.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     # Before any thread exists: all of them inherit the mask, and only the watcher receives the signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     spec = folder.read_spec()
     log = _open_log(folder, spec, rank)
     threading.Thread(target=_stop_when_asked, args=(log, folder), daemon=True).start()
-    _leave(_run(spec, log, born_ns))
+    _leave(_run(spec, folder, log, born_ns))
 
 
-def _run(spec: RunSpec, log: EventLog, born_ns: int) -> int:
+def _run(spec: RunSpec, folder: RunFolder, log: EventLog, born_ns: int) -> int:
     try:
         from .rank import run_rank  # torch comes in here, and its import is a stage on the clock
 
         run_rank(spec, log, born_ns)
         log.close()
     except BaseException as error:  # noqa: BLE001  # whatever it is, it must reach the log before the rank goes
+        # Should it be a full disk, the cause can be written down by what this gives back.
+        folder.reserve.unlink(missing_ok=True)
         _report(error, log)
         return 1
     return 0

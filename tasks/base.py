@@ -28,6 +28,8 @@ class Setup:
     device: torch.device
     sum_over_ranks: Callable[[Tensor], Tensor]
     """Adds a small tensor up over all ranks, in place; for evaluations, never inside a training step."""
+    batch_per_rank: int | None = None
+    """Samples of each rank in a step; None for the recipe's own."""
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ class Task3a:
     def __init__(self, setup: Setup, recipe: Recipe | None = None) -> None:
         self.setup = setup
         self.recipe = recipe or RECIPES[setup.recipe]
+        if setup.batch_per_rank is not None:
+            self.recipe = replace(self.recipe, batch_per_rank=setup.batch_per_rank)
         self.model = AWDLSTM(_with_vocabulary(self.recipe.model, _words(setup.data_path))).to(setup.device)
         self._train_TB = self._training_columns()
         self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}

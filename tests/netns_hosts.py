@@ -30,6 +30,8 @@ class Hosts:
     bridge: str = "mlbtest0"
     gateway: str = "10.77.0.1/16"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    boots: dict[str, str] = field(default_factory=dict)
+    """What each host runs from its start on, as a shell's text."""
 
     def up(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -70,12 +72,8 @@ class Hosts:
         own = "".join(f"mount --bind {home}/{file} /etc/{file}; " for file in ("passwd", "hosts", "resolv.conf"))
         ends = f"sh -c 'sleep \"$1\"; exit 0' mlb-deadline {timer} &" if timer else ":;"
         inside = f"{own}hostname {name}; {ends} exec /usr/sbin/sshd -D -f {home}/sshd.conf -E {home}/log"
-        apart = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        self.processes[name] = subprocess.Popen(
-            ["ip", "netns", "exec", self._names(name)[0], *apart, "sh", "-c", inside],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.boots[name] = inside
+        self._boot(name)
         return " ".join((home / "hostkey.pub").read_text().split()[:2])
 
     def home(self, name: str) -> Path:
@@ -117,11 +115,26 @@ class Hosts:
         self._disconnect(name)
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
+    def restart(self, name: str) -> None:
+        """Start the host anew: everything on it dies, its disk and its addresses stay."""
+        process = self.processes[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._boot(name)
+
     def stop_timer(self, name: str) -> None:
         """As an image without cloud-init would be: nothing on the host ends it."""
         for pid in _descendants(self.processes[name].pid):
             if b"mlb-deadline" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
+
+    def _boot(self, name: str) -> None:
+        apart = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self.processes[name] = subprocess.Popen(
+            ["ip", "netns", "exec", self._names(name)[0], *apart, "sh", "-c", self.boots[name]],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _connect(self, name: str, address: str) -> None:
         space, cable = self._names(name)

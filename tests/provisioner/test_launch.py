@@ -110,7 +110,7 @@ def test_how_a_run_stands(tmp_path: Path, written: str, alive: bool, stop_asked:
 def test_a_run_without_a_status_is_starting_then_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path, "20260101T000000Z_task3a_local_aaaaaa")
     assert state_of(folder).state == "starting"
-    monkeypatch.setattr("mlb.provisioner.runs._AGENT_START_S", -1.0)
+    monkeypatch.setattr("mlb.provisioner.runs.AGENT_START_S", -1.0)
     assert state_of(folder).state == "lost"
 
 

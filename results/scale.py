@@ -1,0 +1,180 @@
+"""A scaling series: which runs belong together, and what they say side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from ..errors import ResultsInvalid
+from .metrics import Metrics, compute
+from .run import RunFolder, write_json
+from .table import Table, text_of_table
+from .text import sanitise
+from .verdict import GOAL_MISSED, GOAL_REACHED
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the series."""
+
+    nodes: int
+    gpus: int | None
+    """Of each node; None for all there are, and for nodes without any."""
+    repeat: int
+    seed: int
+    run_id: str = ""
+    """Empty before it was started."""
+    state: str = ""
+    """How it ended, as `RunState` has it; empty before that."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it came to its own end: anything else is run again when the series goes on."""
+        return self.state == "succeeded"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One series, as `scale.json` has it."""
+
+    scale_id: str
+    mode: str
+    """`weak`: the batch of a rank stays the same; `strong`: that of all ranks together does."""
+    request: Mapping[str, Any]
+    """What the command was asked for: a command that asks for the same goes on with the series."""
+    cells: tuple[Cell, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def done(self) -> bool:
+        return all(cell.done for cell in self.cells)
+
+    def with_cell(self, index: int, **changes: Any) -> Scale:
+        """The series with one cell changed."""
+        cells = list(self.cells)
+        cells[index] = replace(cells[index], **changes)
+        return replace(self, cells=tuple(cells))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of the series: means over its runs."""
+
+    nodes: int
+    ranks: int
+    runs: int
+    step_s: float
+    """Mean length of a training step after warm-up, on the slowest rank."""
+    step_spread_s: float | None
+    """Standard deviation over the runs; None for one."""
+    samples_per_s: float
+    communication_s: float
+    """Of a step, mean over the ranks, the waiting for slower ranks included."""
+    efficiency: float
+    """Throughput, over that of the smallest size times the ratio of the ranks."""
+
+
+def read_scale(folder: Path) -> Scale:
+    """The series in a folder.
+
+    Raises:
+        ResultsInvalid: it holds none that can be read.
+    """
+    path = folder / "scale.json"
+    try:
+        raw = json.loads(path.read_text())
+        if raw["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"it has format {raw['schema_version']!r}, this version reads {SCHEMA_VERSION}")
+        return Scale(**{**raw, "cells": tuple(Cell(**cell) for cell in raw["cells"])})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ResultsInvalid(
+            f"{path} is not a scaling series.",
+            why=f"{type(error).__name__}: {error}",
+            fix="Its runs are whole without it: mlb runs",
+        ) from error
+
+
+def write_scale(folder: Path, scale: Scale) -> None:
+    """Write the series down in one step."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(folder / "scale.json", asdict(scale))
+
+
+def points_of(scale: Scale, runs_dir: Path) -> tuple[Point, ...]:
+    """The sizes that have a run which came to its own end, the smallest first; runs that were interrupted are left out.
+
+    Raises:
+        ResultsInvalid: a run's folder cannot be read.
+    """
+    by_size: dict[tuple[int, int], list[Metrics]] = {}
+    for cell in scale.cells:
+        if cell.done:
+            metrics = compute(RunFolder(runs_dir / cell.run_id))
+            if metrics.status in (GOAL_REACHED, GOAL_MISSED) and _step_s(metrics):
+                by_size.setdefault((metrics.spec.ranks, cell.nodes), []).append(metrics)
+    sizes = sorted(by_size)
+    rates = {size: mean(m.throughput.samples_per_s or 0.0 for m in by_size[size]) for size in sizes}
+    return tuple(_point(size, by_size[size], rates[size], rates[sizes[0]] / sizes[0][0]) for size in sizes)
+
+
+def table_of(scale: Scale, points: Sequence[Point]) -> Table:
+    """The series as a table."""
+    headers = ("nodes", "ranks", "runs", "step ms", "samples/s", "efficiency %", "communication ms/step")
+    rows = tuple(
+        (
+            str(p.nodes),
+            str(p.ranks),
+            str(p.runs),
+            f"{1e3 * p.step_s:.1f}" + (f" ± {1e3 * p.step_spread_s:.1f}" if p.step_spread_s is not None else ""),
+            f"{p.samples_per_s:,.1f}",
+            f"{100 * p.efficiency:.1f}",
+            f"{1e3 * p.communication_s:.1f}",
+        )
+        for p in points
+    )
+    missing = sum(not cell.done for cell in scale.cells)
+    stays = (
+        "each rank's batch stays the same" if scale.mode == "weak" else "the batch of all ranks together stays the same"
+    )
+    notes = (
+        f"{scale.mode} scaling: {stays}. Efficiency: samples/s of a rank, over those of a rank of the smallest size.",
+        "Communication: collectives outside backward, the waiting for slower ranks included; mean over the ranks.",
+        *((f"{missing} of {len(scale.cells)} runs have not come to their own end.",) if missing else ()),
+    )
+    return Table(sanitise(f"Scaling series {scale.scale_id}"), headers, rows, notes=notes)
+
+
+def to_text(scale: Scale, points: Sequence[Point], width: int = 100) -> str:
+    """The series for a terminal of `width` characters."""
+    return "\n".join(text_of_table(table_of(scale, points), width)) + "\n"
+
+
+def to_json(scale: Scale, points: Sequence[Point]) -> dict[str, Any]:
+    """Plain data."""
+    return {**asdict(scale), "points": [asdict(point) for point in points]}
+
+
+def _point(size: tuple[int, int], runs: Sequence[Metrics], rate: float, rate_per_rank: float) -> Point:
+    ranks, nodes = size
+    steps = [_step_s(metrics) for metrics in runs]
+    return Point(
+        nodes=nodes,
+        ranks=ranks,
+        runs=len(runs),
+        step_s=mean(steps),
+        step_spread_s=stdev(steps) if len(steps) > 1 else None,
+        samples_per_s=rate,
+        communication_s=mean(m.split.mean_seconds("communication") / max(1, m.steps) for m in runs),
+        efficiency=rate / (rate_per_rank * ranks) if rate_per_rank else 0.0,
+    )
+
+
+def _step_s(metrics: Metrics) -> float:
+    measured = [record.measured for record in metrics.records if record.measured.steps]
+    return max((total.step_ns / total.steps for total in measured), default=0.0) / 1e9
