@@ -174,7 +174,7 @@ byId("logs").addEventListener("click", async () => {
   byId("output").hidden = false;
   byId("output").textContent = Object.entries(said.logs).map(([name, text]) => "==> " + name + " <==\n" + text).join("\n\n") || "No output.";
 });
-byId("compare").addEventListener("click", () => window.open("/compare?runs=" + [...marked].map(encodeURIComponent).join(",") + (byId("mixed").checked ? "&mixed=1" : ""), "_blank", "noopener"));
+byId("compare").addEventListener("click", () => location.assign("/compare?runs=" + [...marked].map(encodeURIComponent).join(",") + (byId("mixed").checked ? "&mixed=1" : "")));
 window.addEventListener("resize", () => { for (const [id, chart] of Object.entries(charts)) chart.setSize({ width: byId(id).clientWidth, height: 220 }); });
 goals();
 listen();

@@ -67,10 +67,9 @@ def test_two_runs_are_compared_and_one_downloaded(page: Any, mlb_home: Path) -> 
     small_run(mlb_home / "runs", run_id="two", seed=44)
     page.get_by_label("Mark one").check()
     page.get_by_label("Mark two").check()
-    with page.context.expect_page() as opened:
-        page.get_by_role("button", name="Compare marked").click()
-    comparison = opened.value
-    comparison.get_by_role("heading", name="task3a, goal smoke: 2 runs of 1 configuration").wait_for()
+    page.get_by_role("button", name="Compare marked").click()
+    page.get_by_role("heading", name="task3a, goal smoke: 2 runs of 1 configuration").wait_for()
+    page.go_back()
     page.get_by_role("button", name="two", exact=True).click()
     with page.expect_download() as saved:
         page.get_by_role("link", name="Archive").click()
