@@ -1,4 +1,6 @@
-"""What mlb itself adds to renting a fleet: python benchmarks/fleet_speed.py [RUNS].
+"""What mlb itself adds to renting a fleet: python benchmarks/fleet_speed.py [RUNS [checks]].
+
+With `checks` the nodes' checks alone are measured, and no Terraform is needed.
 
 AWS is moto in a process of its own, machines are SSH servers in network namespaces of this machine, `mlb` is the
 command, Terraform and its AWS provider are real (docs/fleets.md names the tools). All 64 servers share this machine's
@@ -151,16 +153,19 @@ def show(what: str, values: list[float], more: str = "") -> None:
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    if not (available() and provider_mirror() and shutil.which("terraform")):
+    checks_only = sys.argv[2:] == ["checks"]
+    if not (available() and (checks_only or (provider_mirror() and shutil.which("terraform")))):
         sys.exit("fleet_speed needs network namespaces (root), Terraform and a mirror with its AWS provider")
     print(machine(), flush=True)
     # The tests' hosts have the same addresses.
     with only_one("netns"):
-        measure(runs)
+        measure_checks(runs)
+        if not checks_only:
+            measure_apply(runs)
 
 
-def measure(runs: int) -> None:
-    """Run everything and print its lines."""
+def measure_checks(runs: int) -> None:
+    """The checks of nodes alone, three times as often: they are quick."""
     with tempfile.TemporaryDirectory() as folder:
         checks = readiness_seconds(Path(folder), runs * 3)
     for count, values in checks.items():
@@ -168,6 +173,10 @@ def measure(runs: int) -> None:
         show("    CPU of the client alone", [cpu for _, cpu in values])
     ratio, low, high = interval([many[0] / few[0] for few, many in zip(checks[4], checks[64], strict=True)])
     print(f"checks, 64 nodes against 4: {ratio:.1f}x (95 % {low:.1f}-{high:.1f}), target {TARGET_RATIO:g}x")
+
+
+def measure_apply(runs: int) -> None:
+    """Whole commands, and what of their time is not Terraform's."""
     with tempfile.TemporaryDirectory() as folder:
         for count, pairs in apply_seconds(Path(folder), runs).items():
             show(

@@ -33,7 +33,8 @@ from mlb.runners.group import ProcessGroup
 from mlb.runners.loop import TrainingLoop
 from mlb.runners.stopwatch import Step
 from mlb.tasks.base import Batch, Setup
-from mlb.tasks.task3a import RECIPES, Task3a
+from mlb.tasks.recipe3a import RECIPES_3A
+from mlb.tasks.task3a import Task3a
 
 SPEC = RunSpec(
     run_id="r", task="task3a", goal="smoke", recipe="smoke", division="open", comparable=False, metric="m", target=0.0,
@@ -70,7 +71,7 @@ def batches(task: Task3a) -> Iterator[Batch]:
         yield from task.batches(epoch)
 
 
-EQUAL_STEPS = replace(RECIPES["smoke"], bptt_std=0.0, bptt_half_probability=0.0)
+EQUAL_STEPS = replace(RECIPES_3A["smoke"], bptt_std=0.0, bptt_half_probability=0.0)
 
 
 def rank_main(path: Path, data: Path) -> None:

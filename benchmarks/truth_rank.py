@@ -66,7 +66,7 @@ class OrderedTask:
     def hyperparameters(self) -> Mapping[str, object]:
         return {}
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         while True:
             time.sleep(0.002)
             self.fault("input")
@@ -95,6 +95,12 @@ class OrderedTask:
 
     def end_epoch(self, quality: float) -> str | None:
         return None
+
+    def state(self) -> dict[str, object]:
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        raise AssertionError("nothing is resumed here")
 
 
 class Silent:

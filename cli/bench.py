@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from typer.core import TyperGroup
 
 from ..errors import UsageError
 from . import config
-from .options import DataDir, Json, Offline
+from .options import DataDir, FleetName, Json, Offline, Oversubscribe, Queue, SkipHealth, Wheelhouse
 
 
 class _TaskOrVerb(TyperGroup):
@@ -36,33 +35,36 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the ti
 
 @app.command("run", hidden=True)
 def run(
-    task: Annotated[str, typer.Argument(help="Which task; `mlb bench list` shows them.")],
+    task: Annotated[str | None, typer.Argument(help="Which task; `mlb bench list` shows them.")] = None,
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Processes on each node; a GPU each where there are GPUs.")] = None,
     backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="reference, fast or custom (the reference, changed).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a hyperparameter; the run is open.")
+    ] = None,
     aggregation: Annotated[str | None, typer.Option(help="Communication pattern: allreduce or ddp.")] = None,
-    data: Annotated[str | None, typer.Option(help="real, or synthetic (needs no download).")] = None,
+    data: Annotated[str | None, typer.Option(help="real, or the name of a data set that stands in for it.")] = None,
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="End after so many epochs, goal or not.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
-    fleet: Annotated[
-        str | None, typer.Option(help="Run on this fleet; `local` is this machine. [default: the current fleet]")
+    checkpoint: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Save the state after every so many steps.")
     ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on from a run's last checkpoint.")] = None,
+    fleet: FleetName = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="So many runs, one after the other, each with a new seed.")] = 1,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
+    queue: Queue = False,
     hang_after: Annotated[
         float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
     ] = 300.0,
-    skip_health: Annotated[
-        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
-    ] = False,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
-    ] = None,
+    skip_health: SkipHealth = False,
+    wheelhouse: Wheelhouse = None,
     offline: Offline = False,
-    oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
+    oversubscribe: Oversubscribe = False,
     measure_overhead: Annotated[
         bool,
         typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),
@@ -74,17 +76,28 @@ def run(
 ) -> None:
     """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     from . import bench_run
+    from .bench_spec import Request
 
-    request = bench_run.Request(
+    if resume is not None:
+        from .bench_resume import bench_resumed
+
+        raise typer.Exit(bench_resumed(resume, task=task, detach=detach, dry_run=dry_run, as_json=as_json))
+    if task is None:
+        raise UsageError("Which task?", fix="`mlb bench list` shows them; or name a run to go on with: --resume RUN")
+    request = Request(
         task=task,
         goal=config.value("goal", goal),
+        recipe=recipe,
+        settings=tuple(settings or ()),
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
         aggregation=config.value("aggregation", aggregation),
         data=config.value("data", data),
         data_dir=config.value("data_dir", data_dir),
         seed=config.value("seed", seed),
+        max_epochs=epochs,
         max_steps=steps,
+        checkpoint_steps=checkpoint,
         offline=offline,
         oversubscribe=oversubscribe,
         measure_overhead=measure_overhead,
@@ -110,9 +123,9 @@ def run(
 @app.command("list")
 def list_tasks(as_json: Json = False) -> None:
     """The tasks and their goals."""
-    from . import bench_run
+    from . import tasks
 
-    bench_run.show_tasks(as_json)
+    tasks.show_tasks(as_json)
 
 
 @app.command()

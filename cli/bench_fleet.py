@@ -22,9 +22,11 @@ from ..provisioner.nodes import Node
 from ..provisioner.plan import LaunchPlan, Place, candidate_ports, plan
 from ..provisioner.shape import Shape, choose
 from ..provisioner.ssh import SshTransport
+from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
 from ..tasks.catalogue import Goal
-from .bench_run import Ask, Request, Started, Where, debug_stage, make_spec, new_run_id, prepare
+from .bench_run import Started, debug_stage
+from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
 from .console import note, progress
 from .dirs import cache_dir, runs_dir
 from .fleets import doors_to, let_go, watcher
@@ -107,7 +109,7 @@ def held(fleet: Fleet, run_id: str, *, queue: bool) -> Iterator[None]:
     """
     told = False
     while not hold.take(fleet.folder, run_id):
-        holder = hold.holder_of(fleet.folder)
+        holder = holder_in(fleet.folder)
         if holder is None or _is_over(holder.run_id):
             continue
         if not queue:
@@ -115,7 +117,7 @@ def held(fleet: Fleet, run_id: str, *, queue: bool) -> Iterator[None]:
                 f"The fleet {fleet.name} is held by the run {holder.run_id}.",
                 why="Two runs at a time would measure each other.",
                 fix=f"Wait for it with --queue, follow it (mlb bench attach {holder.run_id}), or stop it "
-                f"(mlb bench stop {holder.run_id}). If it is none of this machine's: rm {hold.path_in(fleet.folder)}",
+                f"(mlb bench stop {holder.run_id}). If it is none of this machine's: rm {mark_in(fleet.folder)}",
             )
         if not told:
             note(f"waiting for the run {holder.run_id}, which holds the fleet {fleet.name}")

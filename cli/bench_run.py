@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
-import shlex
-import sys
 import time
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from .. import __version__
 from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
-from ..provisioner.runs import going_on
-from ..provisioner.shape import Shape, choose
+from ..provisioner.shape import choose
 from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
-from ..tasks import catalogue
-from ..tasks.catalogue import Goal, TaskInfo
+from ..tasks.catalogue import Goal
 from . import fleets
-from .console import note, progress, show_json, show_table, show_text
-from .dirs import cache_dir, runs_dir
+from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
+from .console import note, show_json, show_text
+from .dirs import runs_dir
 from .edge import debugging
 from .follow import conclude, follow
-from .revision import git_revision
-
-if TYPE_CHECKING:
-    from ..tasks.catalogue import Prepared
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; None is "choose for me"."""
-
-    task: str
-    goal: str | None
-    ranks: int | None
-    backend: str | None
-    aggregation: str
-    data: str
-    data_dir: Path | None
-    seed: int | None
-    max_steps: int | None
-    offline: bool
-    oversubscribe: bool
-    measure_overhead: bool = False
-    fleet: str | None = None
-    nodes: int | None = None
-    gpus: int | None = None
-    queue: bool = False
-    skip_health: bool = False
-    hang_after_s: float = 300.0
-    wheelhouse: Path | None = None
-    global_batch: int | None = None
-    """Of all ranks together; None for the recipe's batch on each rank."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request with its task and goal looked up."""
-
-    request: Request
-    info: TaskInfo
-    goal: Goal
-    asked_ns: int
-
-    @classmethod
-    def of(cls, request: Request) -> Ask:
-        """Raises UsageError: there is no such task or goal."""
-        asked_ns = time.time_ns()
-        info = catalogue.task(request.task)
-        return cls(request, info, info.goal(request.goal or info.default_goal), asked_ns)
-
-
-@dataclass(frozen=True)
-class Where:
-    """What a run is called and where it runs."""
-
-    run_id: str
-    fleet: str
-    node_names: tuple[str, ...] = ()
-    """Empty on this machine."""
-    caveats: tuple[str, ...] = ()
+from .plan_view import show_plan
 
 
 @dataclass(frozen=True)
@@ -102,9 +36,13 @@ class Started:
 def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
     """Run a request; returns the exit code."""
     if dry_run:
-        _show_plan(planned(request), as_json)
+        show_plan(planned(request), as_json)
         return 0
-    started = start(request)
+    return finish(start(request), detach=detach, as_json=as_json)
+
+
+def finish(started: Started, *, detach: bool, as_json: bool) -> int:
+    """Let go of a run that was launched, or follow it to its end; returns the exit code."""
     if started.interrupted:
         return conclude(started.folder, None, as_json)
     if detach:
@@ -141,12 +79,17 @@ def planned(request: Request) -> LaunchPlan:
 
 def _start_here(request: Request) -> Started:
     spec, ask = _ask_here(request)
+    return launch_here(spec, ask.goal)
+
+
+def launch_here(spec: RunSpec, goal: Goal) -> Started:
+    """Launch what a spec says on this machine."""
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
-    debug_stage("launched", ask.asked_ns)
-    return Started(spec, folder, ask.goal)
+    debug_stage("launched", spec.created_unix_ns)
+    return Started(spec, folder, goal)
 
 
 def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
@@ -170,94 +113,6 @@ def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
     ), ask
 
 
-def show_tasks(as_json: bool) -> None:
-    """Print the catalogue."""
-    if as_json:
-        show_json({"tasks": [catalogue.to_json(info) for info in catalogue.TASKS.values()]})
-        return
-    rows = [
-        (info.name if first else "", info.title if first else "", goal.name, _target(goal), goal.about)
-        for info in catalogue.TASKS.values()
-        for first, goal in ((i == 0, g) for i, g in enumerate(info.goals.values()))
-    ]
-    show_table("", ("task", "what", "goal", "target", "about"), rows)
-
-
-def prepare(ask: Ask) -> Prepared:
-    request, info, goal = ask.request, ask.info, ask.goal
-    with progress(f"data of {info.name}") as report:
-        return catalogue.prepare_data(
-            info,
-            goal,
-            data=request.data,
-            data_dir=request.data_dir,
-            cache_dir=cache_dir(),
-            offline=request.offline,
-            progress=report,
-        )
-
-
-def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSpec:
-    request, info, goal = ask.request, ask.info, ask.goal
-    # A run cut short, or on generated text, says nothing about how long the task takes.
-    whole = prepared.name == info.datasets[0] and request.max_steps is None
-    comparable = goal.comparable and whole and request.global_batch is None
-    return RunSpec(
-        run_id=where.run_id,
-        task=info.name,
-        goal=goal.name,
-        recipe=goal.recipe,
-        division="closed" if comparable else "open",
-        comparable=comparable,
-        metric=goal.metric,
-        target=goal.targets[prepared.name],
-        target_is_upper_bound=goal.upper_bound,
-        max_epochs=goal.max_epochs,
-        max_steps=request.max_steps,
-        seed=info.default_seed if request.seed is None else request.seed,
-        dataset=prepared.name,
-        data_path=str(prepared.path),
-        data_origin=prepared.origin,
-        best_possible=prepared.best_perplexity,
-        ranks=shape.ranks,
-        backend=shape.backend,
-        threads_per_rank=shape.threads_per_rank,
-        fleet=where.fleet,
-        nodes=max(1, len(where.node_names)),
-        node_names=where.node_names,
-        hang_after_s=request.hang_after_s,
-        caveats=where.caveats,
-        created_unix_ns=ask.asked_ns,
-        batch_per_rank=_batch_per_rank(request, shape),
-        beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),
-        argv=("mlb", *sys.argv[1:]),
-        mlb_version=__version__,
-        git_revision=git_revision(),
-        launched_unix_ns=time.time_ns(),
-        aggregation=request.aggregation,
-        measure_overhead=request.measure_overhead,
-    )
-
-
-def new_run_id(task: str, fleet: str) -> str:
-    """Sorts by time, says what and where, and is unique without asking anybody."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
-
-
-def _batch_per_rank(request: Request, shape: Shape) -> int | None:
-    """A rank's share of the batch that all ranks together are to keep; None for the recipe's own batch."""
-    if request.global_batch is None:
-        return None
-    if request.global_batch % shape.ranks:
-        near = shape.ranks * max(1, request.global_batch // shape.ranks)
-        raise UsageError(
-            f"A global batch of {request.global_batch} does not divide over {shape.ranks} ranks.",
-            fix=f"Take a multiple of {shape.ranks}, such as {near}.",
-        )
-    return request.global_batch // shape.ranks
-
-
 def announce(started: Started) -> None:
     """Say on stderr what was launched, and what a reader has to know of it."""
     spec, folder, goal = started.spec, started.folder, started.goal
@@ -272,6 +127,8 @@ def announce(started: Started) -> None:
         note(f"{goal.name}: {goal.about}; --goal smoke is for a first look")
     if not goal.comparable:
         note("smoke: not comparable with any other result")
+    if spec.changes:
+        note(f"open: {', '.join(f'{key}={value}' for key, value in spec.changes.items())}")
     note(f"logs: {folder.path}")
     note("ctrl-C lets the run go on; find it again with: mlb bench attach")
 
@@ -281,22 +138,6 @@ def _say_detached(folder: RunFolder, as_json: bool) -> None:
         show_json({"run": folder.run_id, "path": str(folder.path), "state": "starting"})
     else:
         show_text(folder.run_id)
-
-
-def _show_plan(plan: LaunchPlan, as_json: bool) -> None:
-    if as_json:
-        show_json({"plan": asdict(plan)})
-        return
-    for node in plan.nodes:
-        show_text(f"# node {node.node} ({node.name})")
-        show_text(" ".join([*(f"{k}={shlex.quote(v)}" for k, v in node.env.items()), shlex.join(node.argv)]))
-
-
-def _target(goal: Goal) -> str:
-    if not goal.targets:
-        return "not yet"
-    value = next(iter(goal.targets.values()))
-    return f"{goal.metric} {'<=' if goal.upper_bound else '>='} {value:g}"
 
 
 def debug_stage(name: str, since_ns: int) -> None:

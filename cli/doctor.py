@@ -80,7 +80,8 @@ def _data() -> Iterator[Finding]:
         yield fail("data", f"the data folder {folder} is not there", "mkdir it, or unset MLB_DATA_DIR / data_dir")
         return
     for info in catalogue.TASKS.values():
-        found = catalogue.data_status(info, data_dir=folder, cache_dir=cache_dir())
+        goal = info.goal(info.default_goal)
+        found = catalogue.data_status(goal, data_dir=folder, cache_dir=cache_dir())
         broken = [f"{raw.name}: {raw.problem}" for raw in found.raw if raw.problem and raw.path]
         missing = [raw.name for raw in found.raw if raw.path is None or not raw.path.exists()]
         name = f"data of {info.name}"

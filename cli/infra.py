@@ -52,6 +52,7 @@ def apply(
     gpus: o.Gpus = None,
     gpu_type: o.GpuType = None,
     instance_type: o.InstanceType = None,
+    project: o.Project = None,
     region: o.Region = None,
     zone: o.Zone = None,
     spot: o.Spot = None,
@@ -84,6 +85,7 @@ def apply(
         gpus=gpus,
         gpu_type=gpu_type,
         instance_type=instance_type,
+        project=project,
         region=region,
         zone=zone,
         spot=spot,
@@ -116,6 +118,7 @@ def plan(
     gpus: o.Gpus = None,
     gpu_type: o.GpuType = None,
     instance_type: o.InstanceType = None,
+    project: o.Project = None,
     region: o.Region = None,
     zone: o.Zone = None,
     spot: o.Spot = None,
@@ -131,7 +134,7 @@ def plan(
 
     options = {"cloud": cloud, "nodes": nodes, "gpus": gpus, "gpu_type": gpu_type, "instance_type": instance_type}
     options |= {"region": region, "zone": zone, "spot": spot, "image": image, "disk_gb": disk_gb, "ttl": ttl}
-    infra_run.plan(o.given(**options, allow_cidr=allow_cidr, name=name), as_json)
+    infra_run.plan(o.given(**options, project=project, allow_cidr=allow_cidr, name=name), as_json)
 
 
 @app.command()
@@ -165,6 +168,7 @@ def ssh(
 def destroy(
     name: o.Name = None,
     cloud: o.Cloud = None,
+    project: o.Project = None,
     region: o.Region = None,
     force: o.Force = False,
     yes: o.Yes = False,
@@ -174,13 +178,15 @@ def destroy(
     """Remove a fleet and prove that nothing of it is left; exit code 9 if anything is."""
     from . import infra_run
 
+    where = infra_run.Where(cloud, region or "", project or "")
     limits = infra_run.limits("15m", "15m", lock_timeout)
-    infra_run.destroy(name, cloud, region or "", limits, yes=yes, force=force, as_json=as_json)
+    infra_run.destroy(name, where, limits, yes=yes, force=force, as_json=as_json)
 
 
 @app.command("ls")
 def list_fleets(
     cloud: o.Cloud = None,
+    project: o.Project = None,
     region: o.Region = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud, by tag.")] = False,
     as_json: o.Json = False,
@@ -188,12 +194,13 @@ def list_fleets(
     """The fleets of this machine; with --cloud, those that carry our tags there, whoever made them."""
     from . import infra_run
 
-    infra_run.list_fleets(cloud, region or "", everywhere=all_regions, as_json=as_json)
+    infra_run.list_fleets(infra_run.Where(cloud, region or "", project or ""), everywhere=all_regions, as_json=as_json)
 
 
 @app.command()
 def gc(
     cloud: o.Cloud = None,
+    project: o.Project = None,
     region: o.Region = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; without it they are only listed.")] = False,
@@ -203,5 +210,7 @@ def gc(
     from . import infra_run
 
     if cloud is None:
-        raise UsageError("Which cloud?", fix="Add --cloud aws or --cloud docker.")
-    infra_run.collect(cloud, region or "", everywhere=all_regions, yes=yes, as_json=as_json)
+        raise UsageError("Which cloud?", fix="Add --cloud aws, gcp or docker.")
+    infra_run.collect(
+        infra_run.Where(cloud, region or "", project or ""), everywhere=all_regions, yes=yes, as_json=as_json
+    )

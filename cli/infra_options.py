@@ -20,6 +20,9 @@ Gpus = Annotated[
 ]
 GpuType = Annotated[str | None, typer.Option("--gpu-type", help="Such as T4, L4, A100, H100.")]
 InstanceType = Annotated[str | None, typer.Option("--instance-type", help="One machine type and no other.")]
+Project = Annotated[
+    str | None, typer.Option("--project", help="Google Cloud project. [default: GOOGLE_CLOUD_PROJECT or the login's]")
+]
 Region = Annotated[str | None, typer.Option("--region", help="[default: us-east-1 on AWS, us-central1 on GCP]")]
 Zone = Annotated[str | None, typer.Option("--zone", help="One zone and no other. [default: each in turn]")]
 Spot = Annotated[bool | None, typer.Option("--spot/--on-demand", help="Machines that the cloud may take back.")]

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..infra import by_tag, commands
-from ..infra.by_tag import refuse_if_not_built
+from ..infra.cloud import Cloud
 from ..infra.existing import Hosts
 from ..infra.quote import Quote
 from ..infra.readiness import Check
@@ -26,6 +26,19 @@ from .console import ask_allowed, note, show_json, show_table, show_text, stderr
 from .infra_progress import Progress
 
 _SHOWN = frozenset({"apply_start", "apply_complete", "apply_errored", "apply_progress"})
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to look for fleets without a record; `cloud` is None for those of this machine."""
+
+    cloud: str | None
+    region: str
+    project: str
+
+    def places(self, *, everywhere: bool) -> list[Cloud]:
+        assert self.cloud is not None
+        return [p for _, p in by_tag.places(self.cloud, self.region, self.project, everywhere=everywhere)]
 
 
 def limits(zone: str, ready: str, lock: str) -> Limits:
@@ -64,11 +77,10 @@ def plan(given: Mapping[str, Any], as_json: bool) -> None:
 
 def apply(asked: commands.Request, limit: Limits, *, yes: bool, force: bool, as_json: bool) -> None:
     """Rent or change, and show the fleet."""
-    refuse_if_not_built(asked.blueprint.spec.cloud)
     if asked.blueprint.is_rented:
         _refuse_without_answer(yes)
-    if asked.blueprint.spec.cloud == "aws":
-        _tell(view.UNTRIED_AWS)
+    if asked.blueprint.spec.cloud in view.UNTRIED:
+        _tell(view.UNTRIED[asked.blueprint.spec.cloud])
     with _stoppable(), _watched(as_json, yes=yes) as watcher:
         outcome = commands.apply(asked, limit, watcher, force=force)
     if as_json:
@@ -77,25 +89,25 @@ def apply(asked: commands.Request, limit: Limits, *, yes: bool, force: bool, as_
         show_text(view.fleet_text(outcome.fleet, changed=bool(outcome.plan)))
 
 
-def destroy(
-    name: str | None, cloud: str | None, region: str, limit: Limits, *, yes: bool, force: bool, as_json: bool
-) -> None:
+def destroy(name: str | None, where: Where, limit: Limits, *, yes: bool, force: bool, as_json: bool) -> None:
     """Remove, and say that nothing is left."""
     _refuse_without_answer(yes)
-    folder = commands.folder_of(name or cloud)
+    folder = commands.folder_of(name or where.cloud)
     if not yes and not _ask(f"Destroy the fleet {folder.name}?"):
         raise UsageError("Nothing was destroyed.")
     with _stoppable(), _watched(as_json, yes=True) as watcher:
-        swept = commands.destroy(folder.name, cloud, region, limit, watcher, None, force=force)
+        swept = commands.destroy(
+            folder.name, where.cloud, where.region, limit, watcher, None, project=where.project, force=force
+        )
     if as_json:
         show_json({"name": folder.name, "left": 0, "found_by_tag": swept})
     else:
         show_text(f"Fleet {folder.name}: 0 left.")
 
 
-def list_fleets(cloud: str | None, region: str, *, everywhere: bool, as_json: bool) -> None:
+def list_fleets(where: Where, *, everywhere: bool, as_json: bool) -> None:
     """By record, or by tag in a cloud."""
-    if cloud is None:
+    if where.cloud is None:
         known = commands.local_fleets()
         if as_json:
             show_json({"fleets": [fleet.to_json() for fleet in known], "current": commands.current_name()})
@@ -104,17 +116,17 @@ def list_fleets(cloud: str | None, region: str, *, everywhere: bool, as_json: bo
         else:
             note("no fleet on this machine; rent one: mlb infra apply --cloud docker --nodes 2")
         return
-    found = [f for _, place in by_tag.places(cloud, region, everywhere=everywhere) for f in place.fleets()]
+    found = [f for place in where.places(everywhere=everywhere) for f in place.fleets()]
     if as_json:
         show_json({"fleets": [asdict(fleet) for fleet in found]})
     else:
         show_table("", view.TAGGED_HEADERS, view.tagged_rows(found, time.time()))
 
 
-def collect(cloud: str, region: str, *, everywhere: bool, yes: bool, as_json: bool) -> None:
+def collect(where: Where, *, everywhere: bool, yes: bool, as_json: bool) -> None:
     """Remove what is past its deadline, or list it."""
     removed = []
-    for _, place in by_tag.places(cloud, region, everywhere=everywhere):
+    for place in where.places(everywhere=everywhere):
         for fleet in by_tag.expired(place, time.time()):
             if yes:
                 by_tag.collect(place, fleet)

@@ -11,10 +11,11 @@ from ..infra.quote import WEEKEND_H, Offer, Quote, dollars
 from ..infra.status import FleetStatus
 from ..infra.terraform import Plan
 
-UNTRIED_AWS = (
-    "This version of mlb has been tested against a stand-in for AWS only, never on a real account.\n"
+_UNTRIED = (
+    "This version of mlb has been tested against a stand-in for {} only, never on a real account.\n"
     "It rents machines that cost money; look at the account's console before and after."
 )
+UNTRIED = {"aws": _UNTRIED.format("AWS"), "gcp": _UNTRIED.format("Google Cloud")}
 
 
 def quote_text(quote: Quote) -> str:

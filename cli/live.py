@@ -91,7 +91,9 @@ class LiveView:
         tokens, samples, step_ns = (int(fields[name]) for name in ("tokens", "samples", "step_ns"))
         self._recent.append(_Recent(tokens, samples, step_ns, phases))
         loss = fields["loss"]
-        shown = f"loss {loss:.3f}, perplexity {_exp(loss):.1f}" if isinstance(loss, float) else f"loss {loss}"
+        shown = f"loss {loss:.3f}" if isinstance(loss, float) else f"loss {loss}"
+        if isinstance(loss, float) and "perplexity" in self.spec.metric:
+            shown += f", perplexity {_exp(loss):.1f}"
         where = f"epoch {fields['epoch_num']}, step {fields['step']}"
         self._status = f"{where}: {shown}, {self._speed()} | {self._split()}"
 

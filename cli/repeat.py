@@ -18,7 +18,7 @@ from .edge import INTERRUPTED
 from .follow import exit_code, follow, settle
 
 if TYPE_CHECKING:
-    from .bench_run import Request
+    from .bench_spec import Request
 
 
 def bench_repeated(request: Request, times: int, *, as_json: bool) -> int:

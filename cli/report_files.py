@@ -10,9 +10,10 @@ from ..errors import UsageError
 from ..pages import charts, compare_charts, page
 from ..results.compare import compare, entry_of
 from ..results.export import export
+from ..results.files import write_text
 from ..results.flat import to_csv
 from ..results.metrics import compute
-from ..results.run import RunFolder, write_text
+from ..results.run import RunFolder
 from ..results.series import series_of
 from .console import note, show_text
 from .cost import cost_of

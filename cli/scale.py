@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import config
 from .bench import Debug
-from .options import DataDir, Json, Offline
+from .options import DataDir, FleetName, Json, Offline, Oversubscribe, Queue, SkipHealth, Wheelhouse
 
 
 def scale(
@@ -29,16 +28,12 @@ def scale(
     data_dir: DataDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the first run of each size; others count up.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End each run after so many training steps.")] = None,
-    fleet: Annotated[str | None, typer.Option(help="The fleet. [default: the current one]")] = None,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for the run that holds the fleet.")] = False,
-    skip_health: Annotated[
-        bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
-    ] = False,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
-    ] = None,
+    fleet: FleetName = None,
+    queue: Queue = False,
+    skip_health: SkipHealth = False,
+    wheelhouse: Wheelhouse = None,
     offline: Offline = False,
-    oversubscribe: Annotated[bool, typer.Option("--oversubscribe", help="Allow more CPU ranks than cores.")] = False,
+    oversubscribe: Oversubscribe = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -46,18 +41,23 @@ def scale(
 
     The same command again goes on where the last one ended.
     """
-    from . import bench_run, scale_run
+    from . import scale_run
+    from .bench_spec import Request
 
-    request = bench_run.Request(
+    request = Request(
         task=task,
         goal=config.value("goal", goal),
+        recipe=None,
+        settings=(),
         ranks=config.value("ranks", ranks),
         backend=config.value("backend", backend),
         aggregation=config.value("aggregation", aggregation),
         data=config.value("data", data),
         data_dir=config.value("data_dir", data_dir),
         seed=config.value("seed", seed),
+        max_epochs=None,
         max_steps=steps,
+        checkpoint_steps=None,
         offline=offline,
         oversubscribe=oversubscribe,
         fleet=config.value("fleet", fleet),

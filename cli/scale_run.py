@@ -22,7 +22,7 @@ from .fleets import THIS_MACHINE, chosen
 from .follow import follow, settle
 
 if TYPE_CHECKING:
-    from .bench_run import Request
+    from .bench_spec import Request
 
 MODES = ("weak", "strong")
 
@@ -131,6 +131,7 @@ def _asked(
         "data": request.data,
         "ranks": request.ranks,
         "backend": request.backend,
+        "aggregation": request.aggregation,
         "steps": request.max_steps,
         "global_batch": request.global_batch,
         "fleet": fleet.name if fleet else THIS_MACHINE,

@@ -129,7 +129,7 @@ def _reference(folder: RunFolder) -> Reference | None:
     target = goal.targets.get(spec.dataset)
     if target is None:
         return None
-    return Reference(goal.metric, target, goal.upper_bound, goal.max_epochs, goal.recipe, goal.comparable)
+    return Reference(goal.metric, target, goal.upper_bound, goal.max_epochs, goal.recipes[0], goal.comparable)
 
 
 def _show(verdicts: Sequence[Verdict], together: Sequence[str]) -> None:

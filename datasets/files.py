@@ -28,13 +28,13 @@ class Check:
     """What is wrong with a corrupt file, with the expected and the found value; empty otherwise."""
 
 
-def check(path: Path, size_bytes: int, sha256: str) -> Check:
-    """Compare a file with its known size and, if that is right, its known SHA-256."""
+def check(path: Path, size_bytes: int | None, sha256: str | None) -> Check:
+    """Compare a file with its size and, if that is right, its SHA-256, each where it is known."""
     try:
         found_bytes = path.stat().st_size
-        if found_bytes != size_bytes:
+        if size_bytes is not None and found_bytes != size_bytes:
             return Check("corrupt", found_bytes, f"{size_bytes:,} bytes expected, {found_bytes:,} found")
-        found_sha256 = sha256_of(path)
+        found_sha256 = sha256_of(path) if sha256 is not None else None
     except FileNotFoundError:
         return Check("absent", None)
     except OSError as error:

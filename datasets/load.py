@@ -1,4 +1,4 @@
-"""Prepared token ids as tensors: the one file of this room that needs torch.
+"""Prepared arrays as tensors, and how they are shared out to ranks: the files of this room that need torch.
 
 Shapes: N tokens of a split, B columns of one sequence each, T tokens of a column.
 """
@@ -6,45 +6,51 @@ Shapes: N tokens of a split, B columns of one sequence each, T tokens of a colum
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import DataCorrupt, UsageError
-from .sources import SPLITS
 
 _AGAIN = "Delete the folder and start again: it is made anew from the raw files."
 
+_DTYPES = {"<i4": torch.int32, "<i8": torch.int64, "|u1": torch.uint8, "<f4": torch.float32}
 
-def load_tokens(path: Path, split: str) -> Tensor:
-    """The token ids of a split, shape (N,), int32, mapped from the file: all ranks of a node share its pages.
+
+def load_array(path: Path, name: str) -> Tensor:
+    """An array of a prepared data set, mapped from its file: all ranks of a node share its pages.
 
     Writing to the tensor changes this process's copy alone, never the file.
 
     Args:
         path: the folder of a prepared data set (`Prepared.path`).
-        split: `train`, `valid` or `test`.
+        name: of the array: `train`, `test_labels`, …
 
     Raises:
-        UsageError: there is no such split.
+        UsageError: there is no such array.
         DataCorrupt: the folder is not a prepared data set, or the file has not the length it was made with.
     """
-    if split not in SPLITS:
-        raise UsageError(f"There is no split {split!r}.", fix=f"Splits: {', '.join(SPLITS)}.")
-    file = path / f"{split}.i32"
     try:
-        count = int(json.loads((path / "meta.json").read_text())["tokens"][split])
+        files = json.loads((path / "meta.json").read_text())["files"]
+        arrays = {entry["array"]: (path / file, entry) for file, entry in files.items() if "array" in entry}
+        if name not in arrays:
+            raise UsageError(f"There is no array {name!r} in {path}.", fix=f"Arrays: {', '.join(arrays)}.")
+        file, entry = arrays[name]
+        shape, dtype, expected_bytes = list(entry["shape"]), _DTYPES[entry["dtype"]], int(entry["bytes"])
         found_bytes = file.stat().st_size
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataCorrupt(
             f"{path} is not a prepared data set.", why=f"{type(error).__name__}: {error}", fix=_AGAIN
         ) from error
-    if count < 1 or found_bytes != 4 * count:
+    if found_bytes != expected_bytes:
         raise DataCorrupt(
-            f"{file} is damaged.", why=f"{4 * count:,} bytes expected, {found_bytes:,} found.", fix=_AGAIN
+            f"{file} is damaged.", why=f"{expected_bytes:,} bytes expected, {found_bytes:,} found.", fix=_AGAIN
         )
-    return torch.from_file(str(file), shared=False, size=count, dtype=torch.int32)
+    if not found_bytes:
+        return torch.empty(shape, dtype=dtype)
+    return torch.from_file(str(file), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 def columns(ids: Tensor, batch: int) -> Tensor:

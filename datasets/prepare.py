@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ..errors import MlbError, UsageError
-from . import store, synthetic
+from ..errors import MlbError
+from . import store
 from .download import Progress
 from .files import check, exclusive
+from .generated import GENERATED
+from .known import dataset_named
+from .making import Limits, Order
 from .raw import RawFiles, from_cache_or_download, from_user, local_path, raw_folder
-from .sources import SPLITS, SYNTHETIC, WIKITEXT_2, DataSet, SourceFile, dataset_named
+from .sources import DataSet, SourceFile
 from .store import Prepared, Recipe
-from .text import Corpus, read_corpus
+from .writing import Writing
 
 __all__ = ["DataStatus", "Prepared", "PreparedFolder", "RawFile", "prepare", "status"]
 
-MIN_VOCABULARY = 3
-"""`<unk>`, `<eos>` and a word to learn."""
+MAKERS = ("text", "images", "libsvm", "parallel")
+"""Kinds of data sets; each is a file of this room with `check(order)`, `inputs(order)` and `make(order, writing)`."""
 
 
 def prepare(
@@ -35,16 +38,16 @@ def prepare(
     test_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Find or make a data set's raw text, and turn it into token ids in the cache; what is there is reused.
+    """Find or make a data set's raw files, and turn them into arrays in the cache; what is there is reused.
 
     Args:
-        dataset: `wikitext-2` or `synthetic`.
+        dataset: a name of `known.DATASETS` or `generated.GENERATED`.
         vocabulary: number of words; None for all words of WikiText-2, or as many for generated text.
         data_dir: the user's folder with raw files, searched first; None if the user named none.
         cache_dir: our own folder, for downloads and for prepared data.
         offline: do not download.
-        seed: of generated text; without effect on a data set of files.
-        train_tokens: length of the training split. Generated text has exactly that many tokens (None: as
+        seed: of generated data; without effect on a data set of files.
+        train_tokens: length of the training split of text. Generated text has exactly that many tokens (None: as
             many as WikiText-2), a data set of files at most (None: all). The vocabulary is that of all.
         valid_tokens: the same for the validation split.
         test_tokens: the same for the test split.
@@ -53,22 +56,21 @@ def prepare(
     Raises:
         UsageError: there is no such data set, or a number makes no sense.
         DataMissing: the raw files are neither here nor to be had.
-        DataCorrupt: a raw file is not what its checksum says.
+        DataCorrupt: a raw file is not what its checksum says, or does not hold what it should.
         DiskFull: the cache has no room.
         PreflightError: the cache may not be written.
     """
-    lengths = dict(zip(SPLITS, (train_tokens, valid_tokens, test_tokens), strict=True))
-    for split, length in lengths.items():
-        if length is not None and length < 1:
-            raise UsageError(f"A {split} split of {length} tokens makes no sense.", fix="Use 1 or more.")
+    limits = Limits(train_tokens, valid_tokens, test_tokens)
+    limits.check()
     cache_dir = cache_dir.absolute()
-    if dataset == SYNTHETIC:
-        return _prepare_synthetic(cache_dir, vocabulary, seed, lengths)
-    if vocabulary is not None and vocabulary < MIN_VOCABULARY:
-        raise UsageError(f"A vocabulary of {vocabulary} words makes no sense.", fix=f"Use {MIN_VOCABULARY} or more.")
+    if dataset in GENERATED:
+        return _prepare_generated(dataset, cache_dir, Order(vocabulary, limits, seed=seed))
     found = dataset_named(dataset)
+    order = Order(vocabulary, limits, dataset=found)
+    maker = _maker(found.kind)
+    maker.check(order)
     raw = from_user(found, data_dir) if data_dir is not None else None
-    return _prepare_text(found, raw, cache_dir, vocabulary, lengths, offline=offline, progress=progress)
+    return _prepare_files(order, raw, cache_dir, offline=offline, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ class RawFile:
     problem: str
     """What is wrong with a corrupt file; empty otherwise."""
     size_bytes: int | None
-    expected_bytes: int
-    expected_sha256: str
+    expected_bytes: int | None
+    """None where the size is not published."""
+    expected_sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class DataStatus:
     name: str
     title: str
     raw: tuple[RawFile, ...]
-    """One entry a file; empty for generated text."""
+    """One entry a file; empty for generated data."""
     prepared: tuple[PreparedFolder, ...]
     sources: tuple[str, ...]
     """Where the raw files can be had, the preferred place first."""
@@ -116,10 +119,10 @@ def status(dataset: str, *, data_dir: Path | None, cache_dir: Path) -> DataStatu
     Raises:
         UsageError: there is no such data set.
     """
-    paths = [path for path in store.folders(cache_dir.absolute()) if path.name.startswith(f"{dataset}-")]
-    prepared = tuple(PreparedFolder(path, store.read(path)) for path in paths)
-    if dataset == SYNTHETIC:
-        return DataStatus(SYNTHETIC, "Generated text", (), prepared, (), "none: it is made on this machine")
+    paths = [path for path in store.folders(cache_dir.absolute()) if path.name.rpartition("-")[0] == dataset]
+    prepared = tuple(PreparedFolder(path, store.read(path, thorough=True)) for path in paths)
+    if dataset in GENERATED:
+        return DataStatus(dataset, GENERATED[dataset].title, (), prepared, (), "none: it is made on this machine")
     found = dataset_named(dataset)
     users = raw_folder(found, data_dir) if data_dir is not None else None
     folder = users or cache_dir.absolute() / found.name
@@ -128,65 +131,52 @@ def status(dataset: str, *, data_dir: Path | None, cache_dir: Path) -> DataStatu
     return DataStatus(found.name, found.title, raw, prepared, sources, found.licence)
 
 
-def _prepare_synthetic(
-    cache_dir: Path, vocabulary: int | None, seed: int, lengths: Mapping[str, int | None]
+class _Maker:
+    """The three functions of a kind's file, typed."""
+
+    def __init__(self, kind: str) -> None:
+        module = importlib.import_module(f".{kind}", __package__)
+        self.check: Callable[[Order], None] = module.check
+        self.inputs: Callable[[Order], Mapping[str, object]] = module.inputs
+        self.make: Callable[[Order, Writing], None] = module.make
+
+
+def _maker(kind: str) -> _Maker:
+    assert kind in MAKERS, kind
+    return _Maker(kind)
+
+
+def _prepare_generated(name: str, cache_dir: Path, order: Order) -> Prepared:
+    generator = GENERATED[name]
+    recipe = Recipe(name, generator.inputs(order))
+    origin = f"generated, seed {order.seed}"
+    return _reuse(cache_dir, recipe) or _make(cache_dir, recipe, origin, lambda writing: generator.make(order, writing))
+
+
+def _prepare_files(
+    order: Order, raw: RawFiles | None, cache_dir: Path, *, offline: bool, progress: Progress | None
 ) -> Prepared:
-    if seed < 0:
-        raise UsageError(f"{seed} cannot be a seed of generated text.", fix="Use 0 or more.")
-    source = synthetic.text_for(vocabulary)
-    counts = {split: lengths[split] or (WIKITEXT_2.token_counts or {})[split] for split in SPLITS}
-    recipe = Recipe(SYNTHETIC, {"source": asdict(source), "seed": seed, "tokens": counts})
-
-    def make() -> Prepared:
-        return store.write(
-            cache_dir,
-            recipe,
-            origin=f"generated, seed {seed}",
-            vocabulary=[f"w{rank}" for rank in range(source.vocabulary)],
-            ids={split: synthetic.generate(source, split, n, seed).tobytes() for split, n in counts.items()},
-            best_perplexity=source.best_perplexity,
-        )
-
-    return _reuse(cache_dir, recipe) or _make(cache_dir, recipe, make)
-
-
-def _prepare_text(
-    dataset: DataSet,
-    raw: RawFiles | None,
-    cache_dir: Path,
-    vocabulary: int | None,
-    lengths: Mapping[str, int | None],
-    *,
-    offline: bool,
-    progress: Progress | None,
-) -> Prepared:
-    recipe = _text_recipe(dataset, vocabulary, lengths)
-    if ready := _reuse(cache_dir, recipe):
-        return replace(ready, origin=raw.origin if raw else "cache")
+    dataset, maker = order.of, _maker(order.of.kind)
+    if dataset.pinned:
+        # The checksums say what the files hold: they need not be here.
+        recipe = Recipe(dataset.name, _inputs(maker, order, {f.name: f.sha256 or "" for f in dataset.files}))
+        if ready := _reuse(cache_dir, recipe):
+            return replace(ready, origin=raw.origin if raw else "cache")
     files = raw or from_cache_or_download(dataset, cache_dir / dataset.name, offline=offline, progress=progress)
+    order = replace(order, paths=files.paths)
+    recipe = Recipe(dataset.name, _inputs(maker, order, files.sha256s(dataset)))
+    if ready := _reuse(cache_dir, recipe):
+        return replace(ready, origin=files.origin)
 
-    def make() -> Prepared:
-        corpus = read_corpus({split: files.paths[split] for split in SPLITS}, vocabulary)
-        _check_counts(dataset, corpus, vocabulary)
-        return store.write(
-            cache_dir,
-            recipe,
-            origin=files.origin,
-            vocabulary=corpus.vocabulary,
-            ids={split: ids[: 4 * (lengths[split] or len(ids))] for split, ids in corpus.ids.items()},
-            best_perplexity=None,
-        )
+    def make(writing: Writing) -> None:
+        maker.make(order, writing)
+        _check_counts(dataset, writing, order)
 
-    return replace(_make(cache_dir, recipe, make), origin=files.origin)
+    return replace(_make(cache_dir, recipe, files.origin, make), origin=files.origin)
 
 
-def _text_recipe(dataset: DataSet, vocabulary: int | None, lengths: Mapping[str, int | None]) -> Recipe:
-    inputs: dict[str, Any] = {
-        "files": {file.name: file.sha256 for file in dataset.files},
-        "vocabulary": vocabulary,
-        "tokens": dict(lengths),
-    }
-    return Recipe(dataset.name, inputs)
+def _inputs(maker: _Maker, order: Order, sha256s: Mapping[str, str]) -> Mapping[str, object]:
+    return {"files": dict(sha256s), **maker.inputs(order)}
 
 
 def _reuse(cache_dir: Path, recipe: Recipe) -> Prepared | None:
@@ -195,24 +185,28 @@ def _reuse(cache_dir: Path, recipe: Recipe) -> Prepared | None:
     return ready if ready is not None and ready.fingerprint == recipe.fingerprint else None
 
 
-def _make(cache_dir: Path, recipe: Recipe, make: Callable[[], Prepared]) -> Prepared:
+def _make(cache_dir: Path, recipe: Recipe, origin: str, make: Callable[[Writing], None]) -> Prepared:
     """Make a data set, or wait for the process that is making it and use that one's."""
     with exclusive(store.prepared_root(cache_dir)):
         store.clean(cache_dir)
-        return _reuse(cache_dir, recipe) or make()
+        if ready := _reuse(cache_dir, recipe):
+            return ready
+        with store.writing(cache_dir, recipe, origin=origin) as writing:
+            make(writing)
+        return store.prepared_from(writing, recipe.folder(cache_dir), recipe, origin)
 
 
-def _check_counts(dataset: DataSet, corpus: Corpus, vocabulary: int | None) -> None:
-    """The pinned files must give the published numbers: anything else is a fault of ours."""
-    tokens = {split: len(ids) // 4 for split, ids in corpus.ids.items()}
-    wrong_tokens = dataset.token_counts is not None and tokens != dict(dataset.token_counts)
-    words = len(corpus.vocabulary)
-    wrong_words = vocabulary is None and dataset.vocabulary_size not in {None, words}
-    if wrong_tokens or wrong_words:
+def _check_counts(dataset: DataSet, writing: Writing, order: Order) -> None:
+    """The files must give the published numbers."""
+    expected = {split: order.limits.at_most(split, n) for split, n in (dataset.counts or {}).items()}
+    found = {split: writing.counts.get(split, 0) for split in expected}
+    wrong_words = order.vocabulary is None and dataset.vocabulary_size not in {None, writing.vocabulary_size}
+    if expected != found or wrong_words:
         raise MlbError(
-            f"Preparing {dataset.title} gave {tokens} tokens and {words:,} words.",
-            why=f"Expected: {dict(dataset.token_counts or {})} and {dataset.vocabulary_size}.",
-            fix="This is a fault in mlb: please report it.",
+            f"Preparing {dataset.title} gave {found} {writing.unit} and {writing.vocabulary_size or 0:,} words.",
+            why=f"Expected: {expected} and {dataset.vocabulary_size or 0:,}.",
+            fix="Files that hold less or more than the published ones are another data set; "
+            "if these are the published ones, this is a fault in mlb: please report it.",
         )
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ..errors import DataCorrupt, DataMissing
 from .archive import extract
 from .download import Progress, fetch
-from .files import Check, check, exclusive
-from .sources import DataSet, Source, SourceFile
+from .files import Check, check, exclusive, sha256_of
+from .sources import Archive, DataSet, Source, SourceFile
+from .tally import Tally
+
+_DOWNLOADS = 4
+"""Downloads at a time: more gain nothing where one server has it all."""
+
+_LARGEST_BYTES = 64 << 30
+"""A file whose size is not published may not be larger."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,13 @@ class RawFiles:
     """The verified raw files of a data set."""
 
     paths: Mapping[str, Path]
-    """Split -> file."""
+    """Name of the file in `DataSet.files` -> where it lies."""
     origin: str
     """Where they come from, for people."""
+
+    def sha256s(self, dataset: DataSet) -> dict[str, str]:
+        """File name -> SHA-256: the pinned one, which was verified, else that of the file as it is."""
+        return {file.name: file.sha256 or sha256_of(self.paths[file.name]) for file in dataset.files}
 
 
 def raw_folder(dataset: DataSet, folder: Path) -> Path | None:
@@ -69,7 +80,7 @@ def from_user(dataset: DataSet, data_dir: Path) -> RawFiles | None:
     found = {file: path for file, path in paths.items() if path is not None}
     for file, path in found.items():
         _verify_users(dataset, file, path)
-    return RawFiles({file.split: path for file, path in found.items()}, f"the folder {folder}")
+    return RawFiles({file.name: path for file, path in found.items()}, f"the folder {folder}")
 
 
 def from_cache_or_download(
@@ -82,7 +93,7 @@ def from_cache_or_download(
     """
     states = {file: _in_cache(file, cache) for file in dataset.files}
     if all(state.state == "ok" for state in states.values()):
-        return RawFiles({file.split: cache / file.name for file in dataset.files}, "cache")
+        return RawFiles({file.name: cache / file.name for file in dataset.files}, "cache")
     if offline:
         damaged = [f"{cache / file.name}: {s.problem}." for file, s in states.items() if s.state == "corrupt"]
         raise DataMissing(
@@ -106,11 +117,11 @@ def download(dataset: DataSet, cache: Path, progress: Progress | None = None) ->
         for source in dataset.sources:
             lacking = [file for file in dataset.files if _in_cache(file, cache).state != "ok"]
             try:
-                _download_from(source, dataset, lacking, cache, progress)
+                _download_from(source, lacking, cache, progress)
             except (DataMissing, DataCorrupt) as error:
                 failures.append((source, error))
             else:
-                paths = {file.split: cache / file.name for file in dataset.files}
+                paths = {file.name: cache / file.name for file in dataset.files}
                 return RawFiles(paths, f"downloaded from {source.host}")
     why = "\n".join(f"{source.host}: {error.why}" for source, error in failures)
     if failures and all(isinstance(error, DataCorrupt) for _, error in failures):
@@ -124,16 +135,19 @@ def download(dataset: DataSet, cache: Path, progress: Progress | None = None) ->
 def how_to_get(dataset: DataSet) -> str:
     """What to do without a download: which files go where, and what runs without any."""
     width = max(len(file.name) for file in dataset.files)
-    table = "\n".join(
-        f"  {file.name:{width}}  {file.size_bytes:>10,} bytes  SHA-256 {file.sha256}" for file in dataset.files
-    )
+    table = "\n".join(f"  {file.name:{width}}  {file.facts}" for file in dataset.files)
     places = "\n".join(f"  {source.address}" for source in dataset.sources)
+    had_from = f"They can be had from\n{places}\n" if places else "mlb knows no place to download them from.\n"
     return (
         f"Put these files into DIR/{dataset.name}/ and name DIR with --data-dir DIR or MLB_DATA_DIR=DIR:\n"
         f"{table}\n"
-        f"They can be had from\n{places}\n"
-        "Or train on generated text, which needs no file and no network: --data synthetic"
+        f"{had_from}"
+        f"{_INSTEAD.get(dataset.kind, _INSTEAD_OF_ANY)}"
     )
+
+
+_INSTEAD = {"text": "Or train on generated text, which needs no file and no network: --data synthetic"}
+_INSTEAD_OF_ANY = "A task's `--goal smoke` needs much smaller data; `mlb data status TASK` shows what is here."
 
 
 def _fault(folder: Path) -> str:
@@ -162,37 +176,33 @@ def _in_cache(file: SourceFile, cache: Path) -> Check:
     return check(cache / file.name, file.size_bytes, file.sha256)
 
 
-def _download_from(
-    source: Source, dataset: DataSet, lacking: Sequence[SourceFile], cache: Path, progress: Progress | None
-) -> None:
-    if source.archive_url and lacking:
-        archive = cache / f"{dataset.name}.zip"
-        try:
-            fetch(
-                source.archive_url,
-                archive,
-                size_bytes=source.archive_limit_bytes,
-                sha256=None,
-                progress=progress,
-            )
-            extract(archive, {file: source.files[file.name] for file in lacking}, cache)
-        finally:
-            archive.unlink(missing_ok=True)
-        return
-    total = sum(file.size_bytes for file in lacking)
-    before = 0
-    for file in lacking:
-        report = partial(_report, progress, before, total) if progress else None
-        fetch(
-            source.files[file.name],
-            cache / file.name,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            progress=report,
-        )
-        before += file.size_bytes
+def _download_from(source: Source, lacking: Sequence[SourceFile], cache: Path, progress: Progress | None) -> None:
+    """Fetch what is lacking, several downloads at a time; the first failure, in the files' order, is raised."""
+    names = {file.name for file in lacking}
+    archives = [archive for archive in source.archives if names & set(archive.members)]
+    files = [file for file in lacking if file.name in source.files]
+    tally = Tally([*(a.size_bytes if a.sha256 else 0 for a in archives), *(f.size_bytes or 0 for f in files)], progress)
+    by_name = {file.name: file for file in lacking}
+    with ThreadPoolExecutor(_DOWNLOADS) as pool, tally.stopping():
+        jobs = []
+        for i, archive in enumerate(archives):
+            members = {by_name[name]: member for name, member in archive.members.items() if name in names}
+            jobs.append(pool.submit(_unpack, archive, members, cache, tally.report(i)))
+        for i, file in enumerate(files, len(archives)):
+            jobs.append(pool.submit(_fetch_file, source.files[file.name], file, cache, tally.report(i)))
+        for job in jobs:
+            job.result()
 
 
-def _report(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    """Progress of one file, told as progress of all of them."""
-    progress(before + done, total)
+def _unpack(archive: Archive, members: Mapping[SourceFile, str], cache: Path, report: Progress) -> None:
+    path = cache / archive.url.rpartition("/")[2]
+    try:
+        fetch(archive.url, path, size_bytes=archive.size_bytes, sha256=archive.sha256, progress=report)
+        extract(path, members, cache)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _fetch_file(url: str, file: SourceFile, cache: Path, report: Progress) -> None:
+    size_bytes = file.size_bytes if file.size_bytes is not None else _LARGEST_BYTES
+    fetch(url, cache / file.name, size_bytes=size_bytes, sha256=file.sha256, progress=report)

@@ -3,30 +3,32 @@
 The layout:
 
     <cache>/prepared/<name>-<first 12 digits of the fingerprint>/
-        train.i32  valid.i32  test.i32      token ids, little-endian int32
-        vocabulary.txt                      one word a line, in the order of the ids
-        meta.json                           what was made from what, and the checksum of each file
+        train.i32  test_labels.u8  …        arrays: nothing but numbers, little-endian, the last axis fastest
+        vocabulary.txt  …                   what else the data set needs
+        meta.json                           what was made from what; of each array type and shape; checksums
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .files import disk_errors, sha256_of
-from .sources import SPLITS
+from .writing import Writing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEMPORARY = ".making-"
+
+_VERIFIED_BYTES = 4 << 30
+"""Up to so many bytes a data set's checksums are verified whenever it is used; above, its sizes."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,21 @@ class Prepared:
     path: Path
     """Its folder."""
     name: str
-    """`wikitext-2` or `synthetic`."""
+    """`wikitext-2`, `synthetic`, …"""
     origin: str
     """For people: `the folder X`, `cache`, `downloaded from HOST` or `generated, seed 1`."""
     fingerprint: str
-    """SHA-256 of everything that determines the tokens: equal fingerprints, equal data."""
-    vocabulary_size: int
-    tokens: dict[str, int]
-    """Split -> number of tokens."""
-    best_perplexity: float | None
-    """The lowest perplexity any model can reach in expectation; None where nobody knows it."""
+    """SHA-256 of everything that determines the arrays: equal fingerprints, equal data."""
+    unit: str
+    """What is counted: `tokens`, `images`, `rows`, `sentence pairs`."""
+    counts: dict[str, int]
+    """Split -> how many of them."""
+    vocabulary_size: int | None = None
+    """None where the data has no words."""
+    best_possible: float | None = None
+    """The best value of the task's metric that any model can reach in expectation; None where nobody knows it."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Reason -> how many raw items were left out for it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Recipe:
 
     name: str
     inputs: Mapping[str, Any]
-    """Everything that determines the tokens, as plain data."""
+    """Everything that determines the arrays, as plain data."""
 
     @property
     def fingerprint(self) -> str:
@@ -71,41 +78,29 @@ def prepared_root(cache_dir: Path) -> Path:
     return cache_dir / "prepared"
 
 
-def read(folder: Path) -> Prepared | None:
-    """The prepared data set in `folder`, each file verified; None if there is none, or it is damaged."""
+def read(folder: Path, *, thorough: bool = False) -> Prepared | None:
+    """The prepared data set in `folder`, each file verified; None if there is none, or it is damaged.
+
+    Args:
+        thorough: verify checksums also where that means to read very much.
+    """
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if meta["schema_version"] != SCHEMA_VERSION or not folder.name.endswith(meta["fingerprint"][:12]):
+        prepared = Prepared(path=folder, **meta["prepared"])
+        if meta["schema_version"] != SCHEMA_VERSION or not folder.name.endswith(prepared.fingerprint[:12]):
             return None
-        if any((folder / f"{split}.i32").stat().st_size != 4 * meta["tokens"][split] for split in SPLITS):
-            return None
-        if any(sha256_of(folder / name) != meta["sha256"][name] for name in _file_names()):
-            return None
-        if (folder / "vocabulary.txt").read_bytes().count(b"\n") != meta["vocabulary_size"]:
-            return None
-        return Prepared(
-            path=folder,
-            name=meta["name"],
-            origin=meta["origin"],
-            fingerprint=meta["fingerprint"],
-            vocabulary_size=meta["vocabulary_size"],
-            tokens={split: meta["tokens"][split] for split in SPLITS},
-            best_perplexity=meta["best_perplexity"],
-        )
+        files = meta["files"]
+        sound = all((folder / name).stat().st_size == files[name]["bytes"] for name in files)
+        if sound and (thorough or sum(entry["bytes"] for entry in files.values()) <= _VERIFIED_BYTES):
+            sound = all(sha256_of(folder / name) == files[name]["sha256"] for name in files)
+        return prepared if sound else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write(
-    cache_dir: Path,
-    recipe: Recipe,
-    *,
-    origin: str,
-    vocabulary: Sequence[str],
-    ids: Mapping[str, bytes],
-    best_perplexity: float | None,
-) -> Prepared:
-    """Write a prepared data set and put it in its place in one step; a damaged one there is replaced.
+@contextmanager
+def writing(cache_dir: Path, recipe: Recipe, *, origin: str) -> Iterator[Writing]:
+    """Make a data set: what the block writes is put in its place in one step; a damaged one there is replaced.
 
     The caller is the only process that writes below `prepared_root` (`files.exclusive`).
 
@@ -113,34 +108,36 @@ def write(
         cache_dir: the cache.
         recipe: what it is made from.
         origin: where it comes from, for people.
-        vocabulary: the word of each id.
-        ids: split -> token ids as little-endian int32.
-        best_perplexity: see `Prepared`.
 
     Raises:
         DiskFull: no room for it; nothing is left behind.
     """
     final = recipe.folder(cache_dir)
-    contents = {f"{split}.i32": ids[split] for split in SPLITS}
-    contents["vocabulary.txt"] = "".join(f"{word}\n" for word in vocabulary).encode()
-    prepared = Prepared(
+    with _temporary(final.parent) as folder:
+        making = Writing(folder)
+        with disk_errors(final, 0), closing(making):
+            yield making
+            files = making.finish()
+            making.write("meta.json", _meta(prepared_from(making, final, recipe, origin), recipe, files))
+            if final.exists():
+                # Renamed before it is deleted: a kill between the two leaves no half-deleted folder in its place.
+                final.rename(folder.with_name(f"{folder.name}-old"))
+            folder.rename(final)
+
+
+def prepared_from(making: Writing, final: Path, recipe: Recipe, origin: str) -> Prepared:
+    """What `making` describes, once it lies in `final`."""
+    return Prepared(
         path=final,
         name=recipe.name,
         origin=origin,
         fingerprint=recipe.fingerprint,
-        vocabulary_size=len(vocabulary),
-        tokens={split: len(ids[split]) // 4 for split in SPLITS},
-        best_perplexity=best_perplexity,
+        unit=making.unit,
+        counts=dict(making.counts),
+        vocabulary_size=making.vocabulary_size,
+        best_possible=making.best_possible,
+        skipped={reason: n for reason, n in making.skipped.items() if n},
     )
-    contents["meta.json"] = _meta(prepared, recipe, contents)
-    with disk_errors(final, sum(map(len, contents.values()))), _temporary(final.parent) as folder:
-        for name, content in contents.items():
-            _write(folder / name, content)
-        if final.exists():
-            # Renamed before it is deleted: a kill between the two leaves no half-deleted folder in its place.
-            final.rename(folder.with_name(f"{folder.name}-old"))
-        folder.rename(final)
-    return prepared
 
 
 def folders(cache_dir: Path) -> list[Path]:
@@ -157,22 +154,9 @@ def clean(cache_dir: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _file_names() -> list[str]:
-    return [*(f"{split}.i32" for split in SPLITS), "vocabulary.txt"]
-
-
-def _meta(prepared: Prepared, recipe: Recipe, contents: Mapping[str, bytes]) -> bytes:
-    meta = {
-        "schema_version": SCHEMA_VERSION,
-        "name": prepared.name,
-        "fingerprint": prepared.fingerprint,
-        "origin": prepared.origin,
-        "vocabulary_size": prepared.vocabulary_size,
-        "tokens": prepared.tokens,
-        "best_perplexity": prepared.best_perplexity,
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-        "made_from": recipe.inputs,
-    }
+def _meta(prepared: Prepared, recipe: Recipe, files: Mapping[str, Any]) -> bytes:
+    about = {name: value for name, value in asdict(prepared).items() if name != "path"}
+    meta = {"schema_version": SCHEMA_VERSION, "prepared": about, "files": files, "made_from": recipe.inputs}
     return (json.dumps(meta, indent=2) + "\n").encode()
 
 
@@ -185,10 +169,3 @@ def _temporary(root: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(folder.with_name(f"{folder.name}-old"), ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

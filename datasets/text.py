@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import UsageError
+from .making import Order
 from .sources import SPLITS
+from .writing import Writing
 
 UNKNOWN = "<unk>"
 END_OF_LINE = "<eos>"
+
+MIN_VOCABULARY = 3
+"""`<unk>`, `<eos>` and a word to learn."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,35 @@ def read_corpus(paths: Mapping[str, Path], vocabulary: int | None) -> Corpus:
     if vocabulary is None:
         return Corpus(tuple(numbering), {split: _little_endian(values) for split, values in ids.items()})
     return _most_frequent(numbering, ids, vocabulary)
+
+
+def check(order: Order) -> None:
+    """Refuse a vocabulary that holds nothing to learn.
+
+    Raises:
+        UsageError: it has fewer words than `<unk>`, `<eos>` and one to learn.
+    """
+    if order.vocabulary is not None and order.vocabulary < MIN_VOCABULARY:
+        raise UsageError(
+            f"A vocabulary of {order.vocabulary} words makes no sense.", fix=f"Use {MIN_VOCABULARY} or more."
+        )
+
+
+def inputs(order: Order) -> Mapping[str, object]:
+    """What determines the tokens, besides the files."""
+    return {"vocabulary": order.vocabulary, "tokens": order.limits.by_split}
+
+
+def make(order: Order, writing: Writing) -> None:
+    """Token ids of each split, and the vocabulary."""
+    corpus = read_corpus({split: order.paths[f"{split}.txt"] for split in SPLITS}, order.vocabulary)
+    writing.unit = "tokens"
+    for split, ids in corpus.ids.items():
+        tokens = order.limits.at_most(split, len(ids) // 4)
+        writing.array(split, "<i4")
+        writing.append(split, ids[: 4 * tokens])
+        writing.counts[split] = tokens
+    writing.words(corpus.vocabulary)
 
 
 def _tokenise(path: Path, numbering: _Numbering) -> array[int]:

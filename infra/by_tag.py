@@ -6,27 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import PreflightError, TeardownIncomplete, UsageError
-from .blueprint import Blueprint
+from .blueprint import Blueprint, label
 from .cloud import Cloud, Leftover, TaggedFleet
 from .folder import FleetFolder
-from .spec import NOT_BUILT, FleetSpec
+from .spec import FleetSpec
 from .teardown import Teardown
 from .watcher import Watcher
 
 
-def refuse_if_not_built(cloud: str) -> None:
-    """Raises UsageError for a place that can be quoted but not rented from yet."""
-    if cloud in NOT_BUILT:
-        raise UsageError(
-            f"`mlb infra` cannot rent from {cloud} yet.",
-            why=NOT_BUILT[cloud],
-            fix="Use --cloud aws or --cloud docker.",
-        )
-
-
 def cloud_for(spec: FleetSpec) -> Cloud:
     """The place of a spec; its library is imported here and nowhere earlier."""
-    refuse_if_not_built(spec.cloud)
     if spec.cloud == "docker":
         from .docker import Docker
 
@@ -35,19 +24,28 @@ def cloud_for(spec: FleetSpec) -> Cloud:
         from .aws import Aws
 
         return Aws(spec.region)
+    if spec.cloud == "gcp":
+        from .gcp import Gcp
+
+        return Gcp(spec.project)
     raise UsageError(
         "Hosts that exist have no cloud behind them that could be asked.",
         fix="`mlb infra apply --cloud ssh --hosts FILE` registers them, `mlb infra ls` shows what is registered here.",
     )
 
 
-def places(cloud: str, region: str, *, everywhere: bool) -> list[tuple[str, Cloud]]:
+def places(cloud: str, region: str, project: str = "", *, everywhere: bool) -> list[tuple[str, Cloud]]:
     """The places to look at for fleets by tag, each with the name of its region."""
     if cloud == "aws" and everywhere:
         from .aws import all_regions
 
         return [(name, cloud_for(FleetSpec(name="all", cloud="aws", region=name))) for name in all_regions()]
-    spec = FleetSpec(name="all", cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    spec = FleetSpec(name="all", cloud=cloud, region=region, project=project)  # type: ignore[arg-type]  # checked there
+    if cloud == "gcp":
+        from .gcp import Gcp
+
+        # One question is answered for the whole project: a region only narrows what is shown.
+        return [(region, Gcp(project, "" if everywhere else region))]
     return [(spec.region, cloud_for(spec))]
 
 
@@ -74,11 +72,12 @@ def destroy_by_tag(folder: FleetFolder, like: Blueprint, watcher: Watcher) -> Te
     """Remove all fleets of that name that carry this user's mark; `like` says the name, the place and the owner."""
     spec = like.spec
     cloud = cloud_for(spec)
-    mine = [f for f in cloud.fleets() if (f.name, f.owner) == (spec.name, like.owner)]
+    # GCP keeps the owner as its labels can spell it.
+    owners = (like.owner, label(like.owner)) if spec.cloud == "gcp" else (like.owner,)
+    mine = [f for f in cloud.fleets() if f.name == spec.name and f.owner in owners]
     if not mine:
-        raise PreflightError(
-            f"No fleet {spec.name} of yours is to be found in {spec.cloud} {spec.region}".rstrip() + "."
-        )
+        where = "the project" if spec.cloud == "gcp" else f"{spec.cloud} {spec.region}".rstrip()
+        raise PreflightError(f"No fleet {spec.name} of yours is to be found in {where}.")
     done = Teardown(cloud, like, folder, watcher.say)
     for fleet in mine:
         done = Teardown(cloud, replace(like, fleet_id=fleet.fleet_id), folder, watcher.say).run(None)

@@ -17,7 +17,7 @@ from . import existing, ssh
 from . import fleet as fleets
 from .address import my_cidr
 from .blueprint import Blueprint
-from .by_tag import cloud_for, destroy_by_tag, refuse_if_not_built
+from .by_tag import cloud_for, destroy_by_tag
 from .catalogue import load as load_catalogue
 from .catalogue import utc_today
 from .existing import Hosts
@@ -90,18 +90,18 @@ def dry_run(asked: Request) -> dict[str, str]:
         blueprint = replace(
             blueprint, spec=spec, zone=zone, fleet_id=DRY_RUN_ID, public_key=key, subnet="10.200.0", ports=ports
         )
+        if spec.cloud == "gcp":
+            blueprint = replace(blueprint, account=spec.project or "THE-PROJECT-OF-THE-LOGIN")
     return render(blueprint, int(time.time())) if blueprint.spec.cloud != "ssh" else {}
 
 
 def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
     """What `apply` would do, asked of the account itself."""
-    refuse_if_not_built(asked.blueprint.spec.cloud)
     return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
 
 
 def apply(asked: Request, limits: Limits, watcher: Watcher, *, force: bool = False) -> Outcome:
     """Make the fleet as it was asked for, with `force` although a run uses it; see `Stack.apply` for what it raises."""
-    refuse_if_not_built(asked.blueprint.spec.cloud)
     refuse_if_unknown(asked.quote)
     refuse_if_over(asked.quote)
     if asked.nodes:
@@ -125,6 +125,7 @@ def destroy(
     watcher: Watcher,
     home: Path | None,
     *,
+    project: str = "",
     force: bool = False,
 ) -> int:
     """Remove a fleet by its record, or by its tags alone when the record is lost or damaged.
@@ -157,7 +158,7 @@ def destroy(
             f"There is no fleet {name} on this machine.",
             fix=names_hint(folder) + " A fleet without a record is found by its tags: add --cloud and --region.",
         )
-    spec = FleetSpec(name=name, cloud=cloud, region=region)  # type: ignore[arg-type]  # checked there
+    spec = FleetSpec(name=name, cloud=cloud, region=region, project=project)  # type: ignore[arg-type]  # checked there
     refuse_if_held(folder, "destroyed", force=force)
     return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher).swept
 

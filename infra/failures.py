@@ -13,11 +13,13 @@ Kind = Literal["capacity", "quota", "credentials", "other"]
 
 # Codes and words of AWS and GCP. `_WITH_DETAILS` and its like are found too, since parts are enough.
 _CREDENTIALS = ["ExpiredToken", "RequestExpired", "InvalidClientTokenId", "AuthFailure", "UnauthorizedOperation"]
-_QUOTA = ["VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded", "QUOTA_EXCEEDED"]
+_GOOGLE_CREDENTIALS = ["could not find default credentials", "invalid authentication credentials", "invalid_grant"]
+_QUOTA = ["VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded"]
+_GOOGLE_QUOTA = ["QUOTA_EXCEEDED", "quotaExceeded", "Quota '"]
 _CAPACITY = ["InsufficientInstanceCapacity", "InsufficientHostCapacity", "ZONE_RESOURCE_POOL_EXHAUSTED", "stockout"]
 _WORDS: tuple[tuple[Kind, list[str]], ...] = (
-    ("credentials", [*_CREDENTIALS, "No valid credential sources", "could not find default credentials"]),
-    ("quota", _QUOTA),
+    ("credentials", [*_CREDENTIALS, *_GOOGLE_CREDENTIALS, "No valid credential sources"]),
+    ("quota", [*_QUOTA, *_GOOGLE_QUOTA]),
     ("capacity", [*_CAPACITY, "does not have enough resources", "Unsupported: Your requested instance type"]),
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import PreflightError
 from .catalogue import MAX_AGE_DAYS, Catalogue, Machine, Price
-from .spec import NOT_BUILT, FleetSpec
+from .spec import FleetSpec
 
 WEEKEND_H = 60
 """Friday evening to Monday morning: what a fleet costs when it is forgotten and its TTL were off."""
@@ -109,10 +109,10 @@ class Quote:
 def make_quote(spec: FleetSpec, catalogue: Catalogue, today: date) -> Quote:
     """The quote for a spec; raises UsageError when no machine can serve it."""
     if spec.cloud in ("docker", "ssh"):
-        return Quote(spec, None, (), _not_built(spec))
+        return Quote(spec, None, (), ())
     offers = sorted((_offer(spec, m, catalogue) for m in catalogue.fitting(spec)), key=_rank)
     chosen, rest = offers[0], _one_a_gpu(offers[1:])
-    return Quote(spec, chosen, rest, (*_not_built(spec), *_warnings(spec, chosen, rest, today)))
+    return Quote(spec, chosen, rest, tuple(_warnings(spec, chosen, rest, today)))
 
 
 def refuse_if_over(quote: Quote) -> None:
@@ -139,10 +139,6 @@ def refuse_if_unknown(quote: Quote) -> None:
         why=chosen.note,
         fix=f"Choose a machine with a price, or accept this one with --accept-unknown-price.{_price_hint(chosen)}",
     )
-
-
-def _not_built(spec: FleetSpec) -> tuple[str, ...]:
-    return (NOT_BUILT[spec.cloud],) if spec.cloud in NOT_BUILT else ()
 
 
 def dollars(value: Decimal | None) -> str:

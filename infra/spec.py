@@ -17,10 +17,6 @@ from .places import REGIONS, default_region, region_of_zone
 Cloud = Literal["aws", "gcp", "docker", "ssh"]
 CLOUDS: tuple[Cloud, ...] = get_args(Cloud)
 
-NOT_BUILT: Mapping[str, str] = {
-    "gcp": "Renting on gcp is not built yet: only `quote` and `apply --dry-run` work there.",
-}
-
 DEFAULT_TTL_S = 4 * 3600
 MIN_TTL_S = 10 * 60
 MAX_TTL_S = 30 * 24 * 3600
@@ -29,6 +25,8 @@ MAX_NODES: Mapping[str, int] = {"aws": 1000, "gcp": 1000, "docker": 200, "ssh": 
 
 # The names become parts of host names, Terraform strings, tags and file names, so they are plain.
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+# With the domain of an organisation in front where there is one (example.com:bench).
+_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 # Images and types are copied into Terraform; its quoting holds for anything, but odd characters are a slip.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/@*+-]{0,254}|/[A-Za-z0-9._/-]{1,254}")
 
@@ -41,6 +39,7 @@ class FleetSpec:
         name: the fleet's name on this machine, and part of every resource's name.
         gpus: GPUs used per node, 0 for nodes without.
         gpu_type: a name of the catalogue such as `T4`; None means any.
+        project: id of the Google Cloud project; empty is the one that the credentials name.
         region: where; empty only where there are no regions (docker, ssh).
         zone: one zone and no other; None lets mlb try the region's zones in turn.
         image: cloud image, or the base image of a Docker node; None is the cloud's default.
@@ -60,6 +59,7 @@ class FleetSpec:
     gpus: int = 0
     gpu_type: str | None = None
     instance_type: str | None = None
+    project: str = ""
     region: str = ""
     zone: str | None = None
     spot: bool = False
@@ -137,6 +137,13 @@ def _check_range(what: str, value: int, low: int, high: int) -> None:
 
 
 def _check_place(spec: FleetSpec) -> None:
+    if spec.project and spec.cloud != "gcp":
+        raise UsageError(f"A fleet on {spec.cloud} has no project.", fix="--project is for --cloud gcp.")
+    if spec.project and not _PROJECT.fullmatch(spec.project):
+        raise UsageError(
+            f"{spec.project!r} cannot be the id of a Google Cloud project.",
+            fix="An id has 6 to 30 of a-z, 0-9 and '-' (`gcloud projects list` shows yours); it is not the name.",
+        )
     if spec.cloud not in REGIONS:
         for what in ("region", "zone", "instance_type"):
             if getattr(spec, what):

@@ -55,8 +55,8 @@ class Teardown:
         problems: list[str] = []
         try:
             left = list(self.cloud.left(self.blueprint.fleet_id))
-            if not left and self.blueprint.spec.cloud == "aws":
-                # AWS shows a machine a moment after it was made: one that was just asked for is not taken for none.
+            if not left and self.blueprint.spec.cloud in ("aws", "gcp"):
+                # A cloud shows a machine a moment after it was made: one that was just asked for is not taken for none.
                 threading.Event().wait(SWEEP_PAUSE_S)
                 left = list(self.cloud.left(self.blueprint.fleet_id))
             for _ in range(SWEEPS):

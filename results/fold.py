@@ -15,7 +15,11 @@ from .rank import LoggedFailure, RankEvaluation, RankRecord
 from .text import sanitise
 
 # Stages that are not start-up, and the part of the split that each belongs to.
-PART_OF_STAGE = {keys.STAGE_EPOCH: "between_epochs", keys.STAGE_FINISH: "finish"}
+PART_OF_STAGE = {
+    keys.STAGE_EPOCH: "between_epochs",
+    keys.STAGE_CHECKPOINT: "between_epochs",
+    keys.STAGE_FINISH: "finish",
+}
 
 _FACTS = frozenset({keys.SEED, keys.PARAMETER_COUNT, *keys.MLPERF_HYPERPARAMETERS})
 _FACTS_KEPT = 200
@@ -221,6 +225,14 @@ def _fact(record: RankRecord, event: Event) -> bool:
     return isinstance(name, str)
 
 
+def _detail(record: RankRecord, event: Event) -> bool:
+    name, split = event.fields.get("name"), event.fields.get("split")
+    known = isinstance(name, str) and isinstance(split, str)
+    if known and len(record.details) < _FACTS_KEPT:
+        record.details[sanitise(f"{split} {name}", 120)] = _scalar(event.fields.get("value"))
+    return known
+
+
 def _scalar(value: object) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else sanitise(value)
 
@@ -243,5 +255,6 @@ _ADD: dict[str, Callable[[RankRecord, Event], bool]] = {
     keys.FAILURE: _failure,
     keys.BEST_POSSIBLE: _best_possible,
     keys.HYPERPARAMETER: _fact,
+    keys.EVAL_DETAIL: _detail,
     **dict.fromkeys(_FACTS, _fact),
 }

@@ -14,7 +14,8 @@ LOG_STOP: Final = "log_stop"
 STAGE: Final = "stage"
 STAGE_EPOCH: Final = "epoch"
 STAGE_FINISH: Final = "finish"
-STAGES_AFTER_STARTUP: Final = (STAGE_EPOCH, STAGE_FINISH)
+STAGE_CHECKPOINT: Final = "checkpoint"
+STAGES_AFTER_STARTUP: Final = (STAGE_EPOCH, STAGE_FINISH, STAGE_CHECKPOINT)
 """All other stages are start-up."""
 
 # MLPerf's interval marks.
@@ -25,6 +26,8 @@ EPOCH_STOP: Final = "epoch_stop"
 EVAL_START: Final = "eval_start"
 EVAL_STOP: Final = "eval_stop"
 EVAL_ACCURACY: Final = "eval_accuracy"
+EVAL_DETAIL: Final = "eval_detail"
+"""What an evaluation found besides the quality that decides: `name`, `value`, `split`, `epoch_num`."""
 
 # MLPerf's hyperparameters: one line each, under `value`.
 SEED: Final = "seed"

@@ -65,6 +65,11 @@ class Metrics:
     failure: FailureCause | None
     warnings: tuple[str, ...]
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the last evaluations found besides the quality, as the first rank logged it."""
+        return self.records[0].details if self.records else {}
+
     def refuse_if_nothing_is_known(self) -> None:
         """For a run that is over.
 
@@ -90,6 +95,7 @@ class Metrics:
             "task",
             "goal",
             "recipe",
+            "changes",
             "division",
             "comparable",
             "metric",
@@ -129,6 +135,7 @@ class Metrics:
             "logs": _logs_json(self.records),
             "failure": self.failure and self.failure.to_json(),
             "hyperparameters": self.records[0].facts if self.records else {},
+            "evaluation_details": self.details,
             "warnings": list(self.warnings),
         }
         plain: dict[str, Any] = finite(facts)

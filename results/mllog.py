@@ -19,6 +19,16 @@ from .run import RunFolder, RunSpec
 BENCHMARKS: Final[Mapping[str, str]] = {"task1b": "resnet", "task4a": "gnmt", "task4b": "transformer"}
 """Tasks whose model, data and target are those of a benchmark of MLPerf training 0.7 -> its name there."""
 
+_NAMES: Final[Mapping[str, str]] = {
+    "beta1": "opt_adam_beta_1",
+    "beta2": "opt_adam_beta_2",
+    "epsilon": "opt_adam_epsilon",
+    "warmup_steps": "opt_learning_rate_warmup_steps",
+    "pairs_per_step": keys.GLOBAL_BATCH_SIZE,
+    "tokens_per_step": keys.GLOBAL_BATCH_SIZE,
+}
+"""What the tasks of `BENCHMARKS` call it -> what MLPerf does, where the two mean the same."""
+
 _POINT, _START, _END = "POINT_IN_TIME", "INTERVAL_START", "INTERVAL_END"
 _INTERVALS: Final = {
     keys.RUN_START: _START,
@@ -54,7 +64,7 @@ def _lines(spec: RunSpec, events: list[Event], to_unix_ns: int) -> Iterator[dict
     for key, value in _submission(spec).items():
         yield _line(launched_ms, _POINT, key, value)
     yield _line(launched_ms, _START, "init_start")
-    facts = _facts(events)
+    facts = _facts(spec, events)
     begun = next((event for event in events if event.key == keys.RUN_START), events[-1])
     run_start_ms = (begun.time_ns + to_unix_ns) // 1_000_000
     for name, value in facts.items():
@@ -79,12 +89,16 @@ def _submission(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _facts(events: list[Event]) -> dict[str, Any]:
+def _facts(spec: RunSpec, events: list[Event]) -> dict[str, Any]:
     """The hyperparameters by MLPerf's names; mlb's own are handed on as they are."""
     named = (keys.SEED, *keys.MLPERF_HYPERPARAMETERS)
     facts = {event.key: event.fields.get("value") for event in events if event.key in named}
     own = (event.fields for event in events if event.key == keys.HYPERPARAMETER)
-    return facts | {str(fields.get("name")): fields.get("value") for fields in own}
+    renamed = _NAMES if spec.task in BENCHMARKS else {}
+    for fields in own:
+        name = str(fields.get("name"))
+        facts.setdefault(renamed.get(name, name), fields.get("value"))
+    return facts
 
 
 def _of_event(spec: RunSpec, event: Event, time_ms: int) -> dict[str, Any]:

@@ -89,6 +89,8 @@ class RankRecord:
     digest: str | None = None
     failure: LoggedFailure | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the last evaluation of each split found besides the quality: `test BLEU (13a)` -> its value."""
     best_possible: float | None = None
     malformed: int = 0
     """Events of a known kind that lack what their kind needs: left out."""

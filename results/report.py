@@ -140,6 +140,8 @@ def _work(metrics: Metrics) -> Iterator[tuple[str, str]]:
         yield f"Last {sanitise(metrics.spec.metric)}", _quality(metrics, quality.final) + _at(quality.final)
     if quality.test:
         yield "Final " + _of_test(metrics.spec.metric), _number(quality.test.value)
+    for name, value in metrics.details.items():
+        yield f"  {name}", _number(value) if isinstance(value, float) else str(value)
     if quality.best_possible is not None:
         reached = f"; best reached {_quality(metrics, quality.best)}" if quality.best else ""
         yield "Best possible", f"{_number(quality.best_possible)} by the data's own entropy{reached}"

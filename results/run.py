@@ -7,13 +7,12 @@ and the report reads it. Paths are properties of `RunFolder` and nowhere else (d
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import ResultsInvalid
+from .files import write_text
 from .node import NodeStatus as NodeStatus
 from .node import RankFailure as RankFailure
 from .node import status_from
@@ -33,7 +32,8 @@ class RunSpec:
     task: str
     goal: str
     recipe: str
-    """`reference` keeps every hyperparameter as published; `smoke` is reduced and not comparable."""
+    """`reference` keeps every hyperparameter as published, `fast` is ours for the same model and target, `custom` the
+    reference with changes; `smoke` is reduced and not comparable."""
     division: str
     """`closed` where nothing was changed, `open` otherwise, `smoke` for the reduced goals."""
     comparable: bool
@@ -48,7 +48,7 @@ class RunSpec:
     """Training steps after which the run ends, goal or not; None for no such bound."""
     seed: int
     dataset: str
-    """`wikitext-2` or `synthetic`."""
+    """`wikitext-2`, `synthetic`, …"""
     data_path: str
     """Folder of the prepared data set, on each node."""
     data_origin: str
@@ -67,6 +67,14 @@ class RunSpec:
     git_revision: str
     """Commit of the source tree mlb runs from, `-dirty` appended where it has changes; empty if unknown."""
     schema_version: int = RUN_SCHEMA_VERSION
+    changes: dict[str, str] = field(default_factory=dict)
+    """Hyperparameter -> value, of those that differ from the recipe."""
+    checkpoint_steps: int | None = None
+    """A checkpoint is taken after every so many steps; None: never."""
+    resumed_run: str = ""
+    """The run that this one goes on with; empty where it starts anew."""
+    resume_from: str = ""
+    """Folder of the checkpoint that it goes on from, on each node."""
     beside: tuple[str, ...] = ()
     """Runs that were going on on the same machines when this one was launched."""
     launched_unix_ns: int = 0
@@ -147,6 +155,11 @@ class RunFolder:
         return self.events, self.logs, self.path / "pids"
 
     @property
+    def checkpoints(self) -> Path:
+        """Holds a folder a checkpoint, on each node."""
+        return self.path / "checkpoints"
+
+    @property
     def stop_request(self) -> Path:
         """Exists once somebody asked for the run to stop."""
         return self.path / "stop-requested"
@@ -160,6 +173,15 @@ class RunFolder:
     def reserve(self) -> Path:
         """Room on the disk that is given back when something fails, so that a full disk still takes the last words."""
         return self.path / "reserve"
+
+    def checkpoint(self, steps: int) -> Path:
+        """The folder of the checkpoint after so many steps."""
+        return self.checkpoints / f"step-{steps:08d}"
+
+    def whole_checkpoints(self, ranks: int) -> list[Path]:
+        """The checkpoints that every rank has written, the oldest first."""
+        found = sorted(self.checkpoints.glob("step-*"))
+        return [path for path in found if all(rank_checkpoint(path, rank).is_file() for rank in range(ranks))]
 
     def rank_events(self, rank: int) -> Path:
         return self.events / f"rank-{rank:05d}.jsonl"
@@ -227,6 +249,11 @@ class RunFolder:
         return value
 
 
+def rank_checkpoint(checkpoint: Path, rank: int) -> Path:
+    """A rank's part of a checkpoint."""
+    return checkpoint / f"rank-{rank:05d}.pt"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value`, a dataclass or plain data, to `path` in one step: readers see the old file or the new one.
 
@@ -237,24 +264,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(plain, indent=2) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file, readable by its owner alone, in one step.
-
-    Raises:
-        OSError: as `write_json`.
-    """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def _spec_from(raw: dict[str, Any]) -> RunSpec:
     version = raw.get("schema_version")
     if version != RUN_SCHEMA_VERSION:
@@ -263,7 +272,7 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             fix="Read it with the version of mlb that its run.json names under `mlb_version`.",
         )
     known = {f.name for f in fields(RunSpec)}
-    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is MISSING)
+    missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is f.default_factory is MISSING)
     if missing or not set(raw) <= known:
         raise ResultsInvalid(
             "The run's run.json is incomplete or was edited.",

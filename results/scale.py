@@ -74,8 +74,11 @@ class Point:
     step_spread_s: float | None
     """Standard deviation over the runs; None for one."""
     samples_per_s: float
-    communication_s: float
-    """Of a step, mean over the ranks, the waiting for slower ranks included."""
+    transfer_s: float | None
+    """Of a step, mean over the ranks: the time in which the network worked, hidden under compute or not; None where
+    the ranks' steps could not be compared, and for one rank."""
+    wait_s: float | None
+    """The same of the time in which a rank waited for a slower one."""
     efficiency: float
     """Throughput, over that of the smallest size times the ratio of the ranks."""
 
@@ -125,7 +128,7 @@ def points_of(scale: Scale, runs_dir: Path) -> tuple[Point, ...]:
 
 def table_of(scale: Scale, points: Sequence[Point]) -> Table:
     """The series as a table."""
-    headers = ("nodes", "ranks", "runs", "step ms", "samples/s", "efficiency %", "communication ms/step")
+    headers = ("nodes", "ranks", "runs", "step ms", "samples/s", "efficiency %", "transfer ms", "wait ms")
     rows = tuple(
         (
             str(p.nodes),
@@ -134,7 +137,8 @@ def table_of(scale: Scale, points: Sequence[Point]) -> Table:
             f"{1e3 * p.step_s:.1f}" + (f" ± {1e3 * p.step_spread_s:.1f}" if p.step_spread_s is not None else ""),
             f"{p.samples_per_s:,.1f}",
             f"{100 * p.efficiency:.1f}",
-            f"{1e3 * p.communication_s:.1f}",
+            _milliseconds(p.transfer_s),
+            _milliseconds(p.wait_s),
         )
         for p in points
     )
@@ -144,7 +148,7 @@ def table_of(scale: Scale, points: Sequence[Point]) -> Table:
     )
     notes = (
         f"{scale.mode} scaling: {stays}. Efficiency: samples/s of a rank, over those of a rank of the smallest size.",
-        "Communication: collectives outside backward, the waiting for slower ranks included; mean over the ranks.",
+        "Of a step, mean over the ranks: transfer, the network at work; wait, for a slower rank.",
         *((f"{missing} of {len(scale.cells)} runs have not come to their own end.",) if missing else ()),
     )
     return Table(sanitise(f"Scaling series {scale.scale_id}"), headers, rows, notes=notes)
@@ -163,6 +167,7 @@ def to_json(scale: Scale, points: Sequence[Point]) -> dict[str, Any]:
 def _point(size: tuple[int, int], runs: Sequence[Metrics], rate: float, rate_per_rank: float) -> Point:
     ranks, nodes = size
     steps = [_step_s(metrics) for metrics in runs]
+    compared = [metrics.communication for metrics in runs if metrics.communication and metrics.communication.ranks]
     return Point(
         nodes=nodes,
         ranks=ranks,
@@ -170,7 +175,8 @@ def _point(size: tuple[int, int], runs: Sequence[Metrics], rate: float, rate_per
         step_s=mean(steps),
         step_spread_s=stdev(steps) if len(steps) > 1 else None,
         samples_per_s=rate,
-        communication_s=mean(m.split.mean_seconds("communication") / max(1, m.steps) for m in runs),
+        transfer_s=_mean_s([[rank.transfer_ms for rank in c.ranks] for c in compared]),
+        wait_s=_mean_s([[rank.wait_ms for rank in c.ranks] for c in compared]),
         efficiency=rate / (rate_per_rank * ranks) if rate_per_rank else 0.0,
     )
 
@@ -178,3 +184,11 @@ def _point(size: tuple[int, int], runs: Sequence[Metrics], rate: float, rate_per
 def _step_s(metrics: Metrics) -> float:
     measured = [record.measured for record in metrics.records if record.measured.steps]
     return max((total.step_ns / total.steps for total in measured), default=0.0) / 1e9
+
+
+def _mean_s(times_ms: Sequence[Sequence[float]]) -> float | None:
+    return mean(mean(ranks) for ranks in times_ms) / 1e3 if times_ms else None
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:.1f}"

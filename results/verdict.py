@@ -61,6 +61,10 @@ def warnings_of(
     """What is to be known before the numbers are used, in plain words, the gravest first."""
     if not spec.comparable:
         yield f"{standing_of(spec)} with other systems' results."
+    if spec.resumed_run:
+        yield f"resumed from {sanitise(spec.resumed_run)}: its times are those of the rest, not of the whole training."
+    if spec.changes:
+        yield f"changed from the recipe: {', '.join(sanitise(f'{k}={v}') for k, v in spec.changes.items())}."
     if spec.beside:
         others = ", ".join(sanitise(run) for run in spec.beside)
         yield f"other runs were going on on the same machine, so its times are not its own: {others}."

@@ -19,6 +19,7 @@ from .text import sanitise
 _SLACK_NS: Final = 10_000_000
 """Marks of one step are taken one after the other, and a GPU's are rounded: so far two spans may overlap."""
 _CLOCK_NS: Final = 1_000_000_000
+_STEPS: Final = (keys.STEP, keys.BARE_STEP)
 
 
 @dataclass
@@ -46,16 +47,16 @@ class Story:
         """Take in the next event."""
         self.said[event.key] += 1
         # A step may be written later than it ended: its span is checked instead.
-        if event.key != keys.STEP:
+        if event.key not in _STEPS:
             if event.time_ns < self._mark_ns:
                 self.faults.append(
                     f"its clock runs backwards at line {event.seq}, by {self._mark_ns - event.time_ns} ns"
                 )
             self._mark_ns = max(self._mark_ns, event.time_ns)
         self._span_end_ns = _span(self, event, self._span_end_ns)
-        if event.key in (keys.STEP, keys.EVAL_ACCURACY) and not self.said[keys.RUN_START]:
+        if event.key in (*_STEPS, keys.EVAL_ACCURACY) and not self.said[keys.RUN_START]:
             self.faults.append(f"it has a {event.key} before run_start")
-        if event.key == keys.STEP:
+        if event.key in _STEPS:
             self._epoch = _step(self, event, self._epoch)
         elif event.key in _TAKE:
             _TAKE[event.key](self, event)
@@ -86,6 +87,8 @@ def faults_of_log(spec: RunSpec, story: Story) -> Iterator[str]:
     yield from (f"{name}: {fault}." for fault in story.faults[:10])
     yield from (f"{name} {fault}" for fault in _of_first_line(spec, story))
     yield from (f"{name} {fault}" for fault in _of_counts(story))
+    if not spec.resumed_run and story.step_numbers and story.step_numbers[0] != 0:
+        yield f"{name} begins with step {story.step_numbers[0]}."
     met = next(
         (n for n, split, v in story.evaluations if split != TEST_SPLIT and v is not None and spec.met_by(v)), None
     )
@@ -115,8 +118,8 @@ def faults_across(spec: RunSpec, stories: Sequence[Story]) -> Iterator[str]:
 
 def _span(story: Story, event: Event, end_ns: int) -> int:
     """Check that spans of time lie one behind the other; returns where the last one ends."""
-    field_name = "step_ns" if event.key == keys.STEP else "duration_ns"
-    if event.key not in (keys.STEP, keys.STAGE, keys.EVAL_STOP):
+    field_name = "step_ns" if event.key in _STEPS else "duration_ns"
+    if event.key not in (*_STEPS, keys.STAGE, keys.EVAL_STOP):
         return end_ns
     start, length = as_ns(event.fields.get("start_ns")), as_ns(event.fields.get(field_name))
     if start is None or length is None:
@@ -135,13 +138,16 @@ def _step(story: Story, event: Event, epoch: int) -> int:
     fields = event.fields
     story.step_numbers.append(as_ns(fields.get("step")))
     story.samples.append(as_ns(fields.get("samples")))
-    if story.step_numbers[-1] != len(story.step_numbers) - 1:
-        story.faults.append(f"step {len(story.step_numbers) - 1} calls itself {sanitise(fields.get('step'), 20)}")
+    # A run that goes on from a checkpoint does not begin at 0.
+    expected = (story.step_numbers[0] or 0) + len(story.step_numbers) - 1
+    if story.step_numbers[-1] != expected:
+        story.faults.append(f"step {expected} calls itself {sanitise(fields.get('step'), 20)}")
     if story.said[keys.RUN_STOP]:
         story.faults.append(f"step {sanitise(fields.get('step'), 20)} comes after run_stop")
     phases = [as_ns(fields.get(f"{phase}_ns")) for phase in keys.PHASES]
     length = as_ns(fields.get("step_ns")) or 0
-    if None in phases or abs(sum(p or 0 for p in phases) - length) > max(10_000, length // 100):
+    uneven = None in phases or abs(sum(p or 0 for p in phases) - length) > max(10_000, length // 100)
+    if uneven and event.key == keys.STEP:
         story.faults.append(f"the phases of step {sanitise(fields.get('step'), 20)} do not add up to it")
     now = as_ns(fields.get("epoch_num")) or 0
     if now < epoch:

@@ -16,6 +16,7 @@ from ..results.run import RunSpec
 from ..results.writer import EventLog
 from ..tasks.base import Batch, Evaluation, Task
 from .alignment import ClockExchange
+from .checkpoint import Checkpoints, Position
 from .clock import Mark, clock_for
 from .loss import LossReader
 from .overhead import Overhead
@@ -36,11 +37,16 @@ class TrainingLoop:
         log: EventLog,
         device: torch.device,
         clocks: ClockExchange | None = None,
+        *,
+        checkpoints: Checkpoints | None = None,
+        start: Position | None = None,
     ) -> None:
         """Get ready to train.
 
         Args:
             clocks: where ranks compare clocks; None where this rank is alone.
+            checkpoints: saves the run's state from time to time; None: nothing does.
+            start: where a resumed run goes on; the task is in the state it had there.
         """
         self._spec = spec
         self._task = task
@@ -53,7 +59,9 @@ class TrainingLoop:
         self._clocks = clocks
         self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
         self._losses = LossReader(device)
-        self._steps = 0
+        self._checkpoints = checkpoints
+        self._start = start or Position()
+        self._steps = self._start.steps
         self._tokens = 0
 
     def run(self) -> str:
@@ -67,6 +75,8 @@ class TrainingLoop:
         with self.stage(keys.STAGE_FINISH):
             self._compare_clocks()
             self._log.event(keys.PARAMETER_DIGEST, value=parameter_digest(self._task.model))
+            if self._checkpoints is not None:
+                self._checkpoints.wait()
         return reason
 
     @contextmanager
@@ -77,7 +87,7 @@ class TrainingLoop:
         log_stage(self._log, name, start)
 
     def _train(self) -> str:
-        for epoch in range(1, self._spec.max_epochs + 1):
+        for epoch in range(self._start.epoch, self._spec.max_epochs + 1):
             with self.stage(keys.STAGE_EPOCH):
                 self._clock.settle()
                 if epoch > 1:
@@ -95,7 +105,8 @@ class TrainingLoop:
         return "epochs"
 
     def _epoch(self, epoch: int) -> None:
-        batches = self._task.batches(epoch)
+        done = self._start.epoch_steps if epoch == self._start.epoch else 0
+        batches = self._task.batches(epoch, done)
         start: Mark | None = None
         while self._steps != self._spec.max_steps:
             if self._overhead:
@@ -104,10 +115,19 @@ class TrainingLoop:
                 start = self.step(epoch, batches, start)
             if start is None:
                 break
+            done += 1
             self._write_steps(self._watch.finished())
+            if self._checkpoints is not None and self._checkpoints.due(self._steps):
+                self._save(self._checkpoints, Position(epoch, done, self._steps))
+                start = None
         self._write_steps(self._watch.finished(wait=True))
         if self._overhead:
             self._overhead.write()
+
+    def _save(self, checkpoints: Checkpoints, position: Position) -> None:
+        self._write_steps(self._watch.finished(wait=True))  # a loss that is no number is not saved
+        with self.stage(keys.STAGE_CHECKPOINT):
+            checkpoints.take(self._task, position)
 
     def step(self, epoch: int, batches: Iterator[Batch], start: Mark | None = None) -> Mark | None:
         """One training step, timed from the mark `start` (None: from now).
@@ -123,10 +143,13 @@ class TrainingLoop:
         self._watch.lap("input")
         batch = self._task.to_device(batch)
         self._watch.lap("host_to_device")
-        objective, loss = self._forward(batch)
-        self._watch.lap("forward")
-        objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self._watch.lap(self._aggregation.backward_ends_in)
+        losses = []
+        for part in batch.parts or (batch,):
+            objective, loss = self._forward(part)
+            losses.append(loss)
+            self._watch.lap("forward")
+            objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self._watch.lap(self._aggregation.backward_ends_in)
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
         self._task.optimise()
@@ -134,7 +157,7 @@ class TrainingLoop:
         step.samples, step.tokens = batch.samples, batch.tokens
         self._tokens = batch.tokens
         step.warmup = self._steps < WARMUP_STEPS
-        step.loss = self._losses.capture(loss)
+        step.loss = self._losses.capture(torch.stack(losses).sum() if batch.parts else losses[0])
         self._steps += 1
         return self._watch.end()
 
@@ -194,6 +217,8 @@ class TrainingLoop:
             epoch_num=epoch,
             split=split,
         )
+        for name, value in evaluation.details.items():
+            self._log.event(keys.EVAL_DETAIL, time_ns=stop, name=name, value=value, epoch_num=epoch, split=split)
         return evaluation
 
     def _compare_clocks(self) -> None:

@@ -11,16 +11,17 @@ import torch
 
 from ..aggregation.patterns import PATTERNS
 from ..results import keys
-from ..results.run import RunSpec
+from ..results.run import RunFolder, RunSpec
 from ..results.writer import EventLog
 from ..tasks import catalogue
 from ..tasks.base import Setup, Task
 from .alignment import ClockExchange
+from .checkpoint import Checkpoints, resume
 from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
 
 
-def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
+def run_rank(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> None:
     """Do everything this rank has to do.
 
     Args:
@@ -38,10 +39,15 @@ def run_rank(spec: RunSpec, log: EventLog, born_ns: int) -> None:
     # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
     torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
     aggregation = PATTERNS[spec.aggregation](task.model, group.world_size)
+    checkpoints = Checkpoints(folder, group.rank, group.world_size, spec.checkpoint_steps)
+    position = None
+    if spec.resume_from:
+        position = resume(Path(spec.resume_from), task, group.rank, group.world_size)
     if group.rank == 0:
         _log_facts(log, spec, task)
     log_stage(log, "model", start)
-    TrainingLoop(spec, task, aggregation, log, group.device, clocks).run()
+    loop = TrainingLoop(spec, task, aggregation, log, group.device, clocks, checkpoints=checkpoints, start=position)
+    loop.run()
     clocks.close()
     # Only after success: with a peer gone, closing the group can block.
     group.leave()
@@ -55,6 +61,7 @@ def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:
         Setup(
             goal=spec.goal,
             recipe=spec.recipe,
+            changes=spec.changes,
             data_path=Path(spec.data_path),
             seed=spec.seed,
             rank=group.rank,

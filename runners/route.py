@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import fcntl
 import os
 import socket
 import struct
 
-_SIOCGIFADDR = 0x8915
+_SIOCGIFCONF = 0x8912
+_REQUEST = struct.Struct("16sHH4s16x")
+"""Linux's `ifreq` with an IPv4 address, on 64 bits: name, family, port, address."""
+_MOST_ADDRESSES = 1024
 _ANY_PORT = 9
 _VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 
@@ -36,7 +40,7 @@ def interface_to(address: str, own_address: str) -> str:
         # Sends nothing: connecting a datagram socket only asks the kernel for the route.
         probe.connect((address, _ANY_PORT))
         source = probe.getsockname()[0]
-        found = next((name for _, name in socket.if_nameindex() if _address_of(probe, name) == source), None)
+        found = _interfaces(probe).get(source)
     if found is None:
         raise OSError(f"packets to {address} leave from {source}, which no interface of this node has")
     if source != own_address:
@@ -44,9 +48,11 @@ def interface_to(address: str, own_address: str) -> str:
     return found
 
 
-def _address_of(probe: socket.socket, name: str) -> str:
-    try:
-        answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-    except OSError:
-        return ""
-    return socket.inet_ntoa(answer[20:24])
+def _interfaces(any_socket: socket.socket) -> dict[str, str]:
+    """IPv4 address -> interface, with those of an interface that has several."""
+    buffer = array.array("B", bytes(_MOST_ADDRESSES * _REQUEST.size))
+    at, length = buffer.buffer_info()
+    (used, _) = struct.unpack("iL", fcntl.ioctl(any_socket.fileno(), _SIOCGIFCONF, struct.pack("iL", length, at)))
+    found = (_REQUEST.unpack_from(buffer, offset) for offset in range(0, used, _REQUEST.size))
+    # A secondary address may have a label of its own, `eth0:1`; the interface is what stands before the colon.
+    return {socket.inet_ntoa(ip): name.split(b"\0")[0].decode().partition(":")[0] for name, _, _, ip in found}

@@ -46,7 +46,7 @@ def _run(spec: RunSpec, folder: RunFolder, log: EventLog, born_ns: int) -> int:
     try:
         from .rank import run_rank  # torch comes in here, and its import is a stage on the clock
 
-        run_rank(spec, log, born_ns)
+        run_rank(folder, spec, log, born_ns)
         log.close()
     except BaseException as error:  # noqa: BLE001  # whatever it is, it must reach the log before the rank goes
         # Should it be a full disk, the cause can be written down by what this gives back.

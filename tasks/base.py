@@ -6,9 +6,9 @@ A task never reads a clock and never logs; the loop never knows what is being le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class Setup:
     device: torch.device
     sum_over_ranks: Callable[[Tensor], Tensor]
     """Adds a small tensor up over all ranks, in place; for evaluations, never inside a training step."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """What the user set differently from the recipe: hyperparameter -> value, as typed."""
     batch_per_rank: int | None = None
     """Samples of each rank in a step; None for the recipe's own."""
 
@@ -41,6 +43,10 @@ class Batch:
     tokens: int
     """Predictions of this rank that the loss averages over."""
     tensors: tuple[Tensor, ...]
+    weight: float = 1.0
+    """Ranks times this rank's share of the step: with it the average over ranks is the mean over all samples."""
+    parts: tuple[Batch, ...] = ()
+    """What is too large for one pass: batches whose weighted objectives and losses add up to the step's."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Evaluation:
     quality: float
     samples: int
     """Predictions that were evaluated, over all ranks."""
+    details: Mapping[str, float | str] = field(default_factory=dict)
+    """What else was found, by name: another metric's value, the signature of a metric."""
 
 
 class Task(Protocol):
@@ -63,8 +71,11 @@ class Task(Protocol):
     def hyperparameters(self) -> Mapping[str, object]:
         """Everything that decides the result, by MLPerf's names where it has them (results/keys.py)."""
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """This rank's batches of an epoch, on the host; every rank yields the same number of them."""
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """This rank's batches of an epoch, on the host, but for the first `skip`; every rank yields equally many.
+
+        With `skip` the epoch goes on where `load_state` left it: nothing that a batch before it left is lost.
+        """
 
     def to_device(self, batch: Batch) -> Batch:
         """The batch on the rank's device."""
@@ -80,3 +91,10 @@ class Task(Protocol):
 
     def end_epoch(self, quality: float) -> str | None:
         """Adapt to an epoch's validation quality; the name of the new optimiser if it was switched, else None."""
+
+    def state(self) -> dict[str, object]:
+        """Everything that decides how training goes on from here, but torch's own random numbers: tensors, plain
+        numbers, strings, lists and dicts of them. It may share memory with the task."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that `state` gave, of the same recipe, data and number of ranks."""

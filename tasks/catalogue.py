@@ -3,134 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, did_you_mean
+from . import recipes
+from .goal import Goal as Goal
+from .goal import TaskInfo as TaskInfo
+from .goals import TASKS as TASKS
+from .recipes import Choice as Choice
 
 if TYPE_CHECKING:
     # Re-exported: the CLI knows the data sets only through this catalogue.
     from ..datasets.prepare import DataStatus as DataStatus
     from ..datasets.prepare import Prepared as Prepared
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One quality target of a task; a row in a table."""
-
-    name: str
-    recipe: str
-    """The set of hyperparameters this goal is run with: `reference` or `smoke`."""
-    metric: str
-    """What is measured, as printed."""
-    targets: Mapping[str, float]
-    """Data set -> value of the metric that ends the run. Empty: the goal is not runnable yet."""
-    upper_bound: bool
-    """True where quality has to fall to the target."""
-    max_epochs: int
-    """Epochs after which the run gives up."""
-    vocabulary: int | None
-    """Words the model knows; None: all of the data set's."""
-    comparable: bool
-    """False for goals that exist for tests and newcomers only; every report says so."""
-    memory_bytes_per_rank: int
-    """Peak resident memory of one CPU rank, rounded up (measured: benchmarks/README.md)."""
-    about: str
-    """One line for people."""
-
-
-@dataclass(frozen=True)
-class TaskInfo:
-    """One reference task."""
-
-    name: str
-    title: str
-    module: str
-    """Where the task's code lives, imported on the nodes only."""
-    datasets: tuple[str, ...]
-    """Data sets it can train on, the real one first."""
-    goals: Mapping[str, Goal]
-    default_goal: str
-    default_seed: int
-
-    def goal(self, name: str) -> Goal:
-        """The goal called `name`.
-
-        Raises:
-            UsageError: there is none, or it cannot be run yet.
-        """
-        goal = self.goals.get(name)
-        if goal is None:
-            raise UsageError(
-                f"{self.name} has no goal {name!r}.{did_you_mean(name, self.goals)}",
-                fix=f"Goals of {self.name}: {', '.join(self.goals)}.",
-            )
-        if not goal.targets:
-            runnable = ", ".join(g.name for g in self.goals.values() if g.targets)
-            raise UsageError(
-                f"The goal {name!r} of {self.name} cannot be run by this version of mlb.",
-                why=goal.about,
-                fix=f"Goals that can be run: {runnable}.",
-            )
-        return goal
-
-
-_PERPLEXITY = "validation perplexity"
-
-TASKS: Mapping[str, TaskInfo] = MappingProxyType(
-    {
-        "task3a": TaskInfo(
-            name="task3a",
-            title="AWD-LSTM language model on WikiText-2",
-            module="mlb.tasks.task3a",
-            datasets=("wikitext-2", "synthetic"),
-            goals=MappingProxyType(
-                {
-                    "full": Goal(
-                        name="full",
-                        recipe="reference",
-                        metric=_PERPLEXITY,
-                        targets=MappingProxyType({}),
-                        upper_bound=True,
-                        max_epochs=750,
-                        vocabulary=None,
-                        comparable=True,
-                        memory_bytes_per_rank=2 << 30,
-                        about="needs dynamic evaluation (perplexity 50 with the adaptation on the clock)",
-                    ),
-                    "light": Goal(
-                        name="light",
-                        recipe="reference",
-                        metric=_PERPLEXITY,
-                        targets=MappingProxyType({"wikitext-2": 90.0, "synthetic": 90.0}),
-                        upper_bound=True,
-                        max_epochs=750,
-                        vocabulary=None,
-                        comparable=True,
-                        memory_bytes_per_rank=2 << 30,
-                        about="the published model, for a GPU: an epoch takes 45 minutes on two CPU cores",
-                    ),
-                    "smoke": Goal(
-                        name="smoke",
-                        recipe="smoke",
-                        metric=_PERPLEXITY,
-                        targets=MappingProxyType({"wikitext-2": 170.0, "synthetic": 73.0}),
-                        upper_bound=True,
-                        max_epochs=12,
-                        vocabulary=8_000,
-                        comparable=False,
-                        memory_bytes_per_rank=1 << 30,
-                        about="reduced model and vocabulary, one to two minutes on two CPU cores; not comparable",
-                    ),
-                }
-            ),
-            default_goal="light",
-            default_seed=43,
-        ),
-    }
-)
 
 
 def task(name: str) -> TaskInfo:
@@ -148,8 +35,23 @@ def task(name: str) -> TaskInfo:
     return info
 
 
+def choose_recipe(info: TaskInfo, goal: Goal, recipe: str | None, settings: Mapping[str, str]) -> Choice:
+    """The recipe a run is to use: the goal's own where none is named.
+
+    Raises:
+        UsageError: the goal cannot be run with it, or a setting is refused.
+    """
+    recipe = recipe or goal.recipes[0]
+    choice = recipes.choose(info.name, recipe, settings)
+    if recipe not in goal.recipes:
+        raise UsageError(
+            f"The goal {goal.name!r} of {info.name} cannot be run with the recipe {recipe!r}.",
+            fix=f"Recipes of this goal: {', '.join(goal.recipes)}.",
+        )
+    return choice
+
+
 def prepare_data(
-    info: TaskInfo,
     goal: Goal,
     *,
     data: str,
@@ -161,17 +63,17 @@ def prepare_data(
     """Find, verify and prepare the data that a goal is trained on.
 
     Args:
-        data: `real` for the task's own data set, `synthetic` for generated data.
+        data: `real` for the goal's own data set, or the name of one that stands in for it.
         progress: told about a download, in bytes (there, in all).
 
     Raises:
+        UsageError: the goal has no target on that data.
         PreflightError: the data is not to be had, or not what its checksum says.
     """
     from ..datasets.prepare import prepare
 
-    name = info.datasets[0] if data == "real" else data
     return prepare(
-        name,
+        goal.data_named(data),
         vocabulary=goal.vocabulary,
         data_dir=data_dir,
         cache_dir=cache_dir,
@@ -180,11 +82,11 @@ def prepare_data(
     )
 
 
-def data_status(info: TaskInfo, *, data_dir: Path | None, cache_dir: Path) -> DataStatus:
-    """What there is of a task's real data on this machine."""
+def data_status(goal: Goal, *, data_dir: Path | None, cache_dir: Path) -> DataStatus:
+    """What there is of a goal's own data on this machine."""
     from ..datasets.prepare import status
 
-    return status(info.datasets[0], data_dir=data_dir, cache_dir=cache_dir)
+    return status(goal.dataset, data_dir=data_dir, cache_dir=cache_dir)
 
 
 def to_json(info: TaskInfo) -> dict[str, Any]:
@@ -196,8 +98,8 @@ def to_json(info: TaskInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "title": info.title,
-        "datasets": list(info.datasets),
         "default_goal": info.default_goal,
         "default_seed": info.default_seed,
         "goals": goals,
+        "recipes": {recipe: recipes.values(info.name, recipe) for recipe in recipes.names(info.name)},
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlb import __version__
+from mlb.tasks.catalogue import TASKS
 from support import Mlb
 
 
@@ -34,8 +35,9 @@ def test_help_and_cheap_commands_load_nothing_heavy(mlb: Mlb) -> None:
 
 def test_the_catalogue(mlb: Mlb) -> None:
     assert "task3a" in mlb("bench", "list").stdout
-    (task,) = mlb.json("bench", "list")["tasks"]
-    assert task["name"] == "task3a"
+    tasks = {task["name"]: task for task in mlb.json("bench", "list")["tasks"]}
+    assert set(tasks) == set(TASKS)
+    task = tasks["task3a"]
     assert set(task["goals"]) == {"full", "light", "smoke"}
     assert task["goals"]["light"]["targets"]["wikitext-2"] == 90.0
     assert task["goals"]["smoke"]["comparable"] is False
@@ -44,10 +46,13 @@ def test_the_catalogue(mlb: Mlb) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task3a'?"]),
+        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task"]),
         (["bench", "attatch"], 2, ["no task 'attatch'"]),
         (["bench", "task3a", "--goal", "smok"], 2, ["no goal 'smok'", "Did you mean 'smoke'?", "full, light, smoke"]),
-        (["bench", "task3a", "--goal", "full"], 2, ["cannot be run", "dynamic evaluation", "light, smoke"]),
+        (["bench", "task3a", "--goal", "full", "--data", "synthetic"], 2, ["no target", "real (wikitext-2)"]),
+        (["bench", "task3a", "--set", "bptt=3"], 2, ["reference recipe of task3a is closed", "--recipe custom"]),
+        (["bench", "task3a", "--recipe", "custom", "--set", "bptt"], 2, ["'bptt' is not KEY=VALUE"]),
+        (["bench", "task3a", "--recipe", "fast"], 2, ["no recipe 'fast'", "reference, smoke, custom"]),
         (["bench", "task3a", "--ranks", "0"], 2, ["--ranks", "a whole number from 1"]),
         (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
         (["bench", "task3a", "--backend", "mpi"], 2, ["one of gloo, nccl"]),

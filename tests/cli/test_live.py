@@ -57,7 +57,7 @@ def test_no_event_can_break_it(broken: Event) -> None:
 
 
 def test_the_catalogues_metric_is_what_is_shown() -> None:
-    assert {goal.metric for goal in TASKS["task3a"].goals.values()} == {"validation perplexity"}
+    assert all(goal.metric.startswith("validation perplexity") for goal in TASKS["task3a"].goals.values())
 
 
 def test_debugging_shows_when_each_stage_was_done() -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlb.datasets import sources
-from mlb.datasets.sources import DataSet, Source, SourceFile
+from mlb.datasets import known
+from mlb.datasets.sources import Archive, DataSet, Source, SourceFile
 
 TEXTS = {
     "train.txt": " \n = Lobster = \n \n the lobster is a lobster of the sea \n the <unk> of the sea is blue \n",
@@ -158,6 +158,7 @@ def tiny(server: Server, monkeypatch: pytest.MonkeyPatch) -> Tiny:
         name="tiny",
         title="Tiny",
         licence="CC0",
+        kind="text",
         files=tuple(
             SourceFile(name, len(body), hashlib.sha256(body).hexdigest(), (f"wiki.{name}",))
             for name, body in bodies.items()
@@ -165,14 +166,18 @@ def tiny(server: Server, monkeypatch: pytest.MonkeyPatch) -> Tiny:
         sources=(
             Source({name: server.url(f"/plain/{name}") for name in bodies}),
             Source(
-                {name: f"tiny/wiki.{name}" for name in bodies},
-                archive_url=server.url("/tiny.zip").replace("127.0.0.1", "localhost"),
-                archive_limit_bytes=10_000,
+                archives=(
+                    Archive(
+                        server.url("/tiny.zip").replace("127.0.0.1", "localhost"),
+                        10_000,
+                        {name: f"tiny/wiki.{name}" for name in bodies},
+                    ),
+                )
             ),
         ),
     )
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
-    monkeypatch.setattr(sources, "DATASETS", {**sources.DATASETS, "tiny": dataset})
+    monkeypatch.setattr(known, "DATASETS", {**known.DATASETS, "tiny": dataset})
     return Tiny(dataset, server, bodies)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mlb.datasets.load import columns, load_tokens, shard_columns
+from mlb.datasets.load import columns, load_array, shard_columns
 from mlb.datasets.prepare import prepare
 from mlb.datasets.synthetic import generate, text_for
 from mlb.errors import DataCorrupt, UsageError
@@ -28,41 +28,41 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_tokens_are_the_generated_ones(folder: Path) -> None:
-    ids = load_tokens(folder, "train")
+    ids = load_array(folder, "train")
     assert (ids.dtype, ids.shape) == (torch.int32, (3000,))
     np.testing.assert_array_equal(ids.numpy(), generate(text_for(100), "train", 3000, seed=1))
-    assert load_tokens(folder, "valid").shape == (200,)
+    assert load_array(folder, "valid").shape == (200,)
 
 
 def test_writing_to_the_tensor_leaves_the_file_alone(folder: Path) -> None:
-    load_tokens(folder, "test").zero_()
-    assert load_tokens(folder, "test").any()
+    load_array(folder, "test").zero_()
+    assert load_array(folder, "test").any()
 
 
 def test_a_read_only_file_is_enough(folder: Path) -> None:
     (folder / "test.i32").chmod(0o400)
-    assert load_tokens(folder, "test").shape == (100,)
+    assert load_array(folder, "test").shape == (100,)
 
 
 @pytest.mark.parametrize("size", [0, 396, 399, 404])
 def test_a_file_of_another_length_is_refused(folder: Path, size: int) -> None:
     (folder / "test.i32").write_bytes(b"\x00" * size)
     with pytest.raises(DataCorrupt, match=f"400 bytes expected, {size} found"):
-        load_tokens(folder, "test")
+        load_array(folder, "test")
 
 
-@pytest.mark.parametrize("meta", [None, "", "[]", "{}", '{"tokens": {"test": "many"}}'])
+@pytest.mark.parametrize("meta", [None, "", "[]", "{}", '{"files": {"test.i32": {"array": "test"}}}'])
 def test_a_folder_that_was_not_prepared_is_refused(folder: Path, meta: str | None) -> None:
     (folder / "meta.json").unlink()
     if meta is not None:
         (folder / "meta.json").write_text(meta)
     with pytest.raises(DataCorrupt, match="is not a prepared data set"):
-        load_tokens(folder, "test")
+        load_array(folder, "test")
 
 
-def test_an_unknown_split_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="There is no split 'validation'"):
-        load_tokens(folder, "validation")
+def test_an_unknown_array_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is no array 'validation'.*\n.*train, valid, test"):
+        load_array(folder, "validation")
 
 
 def test_columns_are_consecutive_pieces() -> None:

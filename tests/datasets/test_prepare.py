@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from mlb.datasets import store
+from mlb.datasets.known import WIKITEXT_2
 from mlb.datasets.prepare import Prepared, prepare, status
-from mlb.datasets.sources import SPLITS, WIKITEXT_2
+from mlb.datasets.sources import SPLITS
 from mlb.datasets.synthetic import text_for
+from mlb.datasets.writing import Writing
 from mlb.errors import DataCorrupt, DataMissing, DiskFull, PreflightError, UsageError
 
 
@@ -35,9 +37,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wikitext_gives_the_published_numbers(real_data: Path, cache: Path) -> None:
     made = prepare("wikitext-2", vocabulary=None, data_dir=real_data, cache_dir=cache)
-    assert made.tokens == {"train": 2_088_628, "valid": 217_646, "test": 245_569}
+    assert made.counts == {"train": 2_088_628, "valid": 217_646, "test": 245_569}
     assert made.vocabulary_size == 33_278
-    assert made.best_perplexity is None
+    assert made.best_possible is None
     assert made.origin == f"the folder {real_data / 'wikitext-2'}"
     words = (made.path / "vocabulary.txt").read_text().splitlines()
     assert words[:4] == ["<eos>", "=", "Valkyria", "Chronicles"]
@@ -47,7 +49,7 @@ def test_wikitext_gives_the_published_numbers(real_data: Path, cache: Path) -> N
 
 def test_wikitext_with_a_small_vocabulary(real_data: Path, cache: Path) -> None:
     made = prepare("wikitext-2", vocabulary=2000, data_dir=real_data, cache_dir=cache, valid_tokens=1000)
-    assert made.tokens == {"train": 2_088_628, "valid": 1000, "test": 245_569}
+    assert made.counts == {"train": 2_088_628, "valid": 1000, "test": 245_569}
     assert made.vocabulary_size == 2000
     words = (made.path / "vocabulary.txt").read_text().splitlines()
     assert words[:3] == ["the", ",", "."]
@@ -73,8 +75,8 @@ def test_a_download_ends_up_prepared(tiny: Any, tmp_path: Path) -> None:
     tiny.serve_files()
     first = prepare("tiny", vocabulary=None, data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert first.origin == f"downloaded from 127.0.0.1:{tiny.server.server_port}"
-    assert first.tokens == {"train": 23, "valid": 6, "test": 9}
-    assert json.loads((first.path / "meta.json").read_text())["origin"] == first.origin
+    assert first.counts == {"train": 23, "valid": 6, "test": 9}
+    assert json.loads((first.path / "meta.json").read_text())["prepared"]["origin"] == first.origin
     asked = len(tiny.server.asked)
     second = prepare("tiny", vocabulary=None, data_dir=None, cache_dir=tmp_path / "cache")
     third = prepare("tiny", vocabulary=5, data_dir=None, cache_dir=tmp_path / "cache")
@@ -91,8 +93,8 @@ def test_without_raw_files_offline_there_is_nothing(tiny: Any, tmp_path: Path) -
 def test_generated_text_needs_nothing(tmp_path: Path) -> None:
     made = small(tmp_path, seed=5, data_dir=tmp_path / "not there", offline=True)
     assert (made.name, made.origin, made.vocabulary_size) == ("synthetic", "generated, seed 5", 100)
-    assert made.tokens == {"train": 3000, "valid": 200, "test": 100}
-    assert made.best_perplexity == text_for(100).best_perplexity
+    assert made.counts == {"train": 3000, "valid": 200, "test": 100}
+    assert made.best_possible == text_for(100).best_perplexity
     assert small(tmp_path, seed=5) == made
     assert small(tmp_path, seed=6).path != made.path
     assert small(tmp_path, seed=5, vocabulary=101).fingerprint != made.fingerprint
@@ -103,12 +105,14 @@ def test_a_prepared_folder_explains_itself(tmp_path: Path) -> None:
     assert made.path == tmp_path / "prepared" / f"synthetic-{made.fingerprint[:12]}"
     found = files(made.path)
     meta = json.loads(found.pop("meta.json"))
-    assert meta["schema_version"] == 1
-    assert meta["tokens"] == made.tokens
+    assert meta["schema_version"] == 2
+    assert meta["prepared"]["counts"] == made.counts
     assert meta["made_from"]["seed"] == 1
-    assert meta["sha256"] == {name: hashlib.sha256(body).hexdigest() for name, body in found.items()}
+    assert {name: entry["sha256"] for name, entry in meta["files"].items()} == {
+        name: hashlib.sha256(body).hexdigest() for name, body in found.items()
+    }
     assert {name: len(body) for name, body in found.items() if name.endswith("i32")} == {
-        f"{split}.i32": 4 * made.tokens[split] for split in SPLITS
+        f"{split}.i32": 4 * made.counts[split] for split in SPLITS
     }
 
 
@@ -190,15 +194,15 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, child_environment: di
     argv = [sys.executable, "-c", FULL, str(tmp_path)]
     child = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, env=child_environment)
     assert child.stdout.startswith(f"There is no room for {tmp_path}/prepared/synthetic-")
-    assert "bytes: File too large.\nFree some space" in child.stdout
+    assert "File too large.\nFree some space" in child.stdout
     assert [path.name for path in (tmp_path / "prepared").iterdir()] == [".lock"]
 
 
 def test_a_device_without_room_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_room(path: Path, content: bytes) -> None:
+    def no_room(writing: Writing, file: object, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_write", no_room)
+    monkeypatch.setattr(Writing, "_write", no_room)
     with pytest.raises(DiskFull, match="No space left on device"):
         small(tmp_path)
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
 import os
 import re
 import struct
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlb.datasets.known import DATASETS, WIKITEXT_2, dataset_named
 from mlb.datasets.raw import download, from_cache_or_download, from_user, how_to_get
-from mlb.datasets.sources import DATASETS, SPLITS, WIKITEXT_2, dataset_named
+from mlb.datasets.sources import SPLITS, Archive, DataSet, Source
 from mlb.errors import DataCorrupt, DataMissing, UsageError
 
 
@@ -169,7 +175,7 @@ def test_a_users_folder_may_have_either_layout(tiny: Any, tmp_path: Path, inside
     raw = from_user(tiny.dataset, tmp_path)
     assert raw is not None
     assert raw.origin == f"the folder {folder}"
-    assert list(raw.paths) == list(SPLITS)
+    assert list(raw.paths) == [f"{split}.txt" for split in SPLITS]
     assert sorted(read(raw.paths).values()) == sorted(tiny.bodies.values())
 
 
@@ -224,15 +230,63 @@ def test_a_misspelt_data_set_is_recognised() -> None:
 
 
 def test_wikitext_is_described_completely() -> None:
-    assert [file.split for file in WIKITEXT_2.files] == list(SPLITS)
+    assert [file.name for file in WIKITEXT_2.files] == [f"{split}.txt" for split in SPLITS]
+    assert WIKITEXT_2.pinned
     assert [source.host for source in WIKITEXT_2.sources] == [
         "raw.githubusercontent.com",
         "wikitext.smerity.com",
     ]
-    for source in WIKITEXT_2.sources:
-        assert list(source.files) == [file.name for file in WIKITEXT_2.files]
-        assert source.address.startswith("https://")
     message = how_to_get(WIKITEXT_2)
     for file in WIKITEXT_2.files:
         assert f"{file.size_bytes:,}" in message
         assert file.sha256 in message
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=list(DATASETS))
+def test_every_data_set_is_described_completely(dataset: DataSet) -> None:
+    names = [file.name for file in dataset.files]
+    for source in dataset.sources:
+        served = [*source.files, *(name for archive in source.archives for name in archive.members)]
+        assert sorted(served) == sorted(names), "a source delivers every file, once"
+        assert source.address.startswith(("https://", "http://"))
+    message = how_to_get(dataset)
+    assert all(name in message for name in names)
+
+
+def tarred(members: dict[str, bytes], mode: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("packing", ["tgz", "tar.bz2", "tar"])
+def test_a_tar_archive_gives_its_files(tiny: Any, tmp_path: Path, packing: str) -> None:
+    mode = {"tgz": "w:gz", "tar.bz2": "w:bz2", "tar": "w"}[packing]
+    body = tarred({"../evil": b"x", **{f"./d/{name}": body for name, body in tiny.bodies.items()}}, mode)
+    url = tiny.server.serve(f"/tiny.{packing}", body)
+    archive = Archive(url, len(body), {n: f"d/{n}" for n in tiny.bodies}, hashlib.sha256(body).hexdigest())
+    raw = download(replace(tiny.dataset, sources=(Source(archives=(archive,)),)), tmp_path / "cache")
+    assert read(raw.paths) == tiny.bodies
+    assert names(tmp_path) == ["cache"]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress)])
+def test_packed_single_files_are_unpacked(tiny: Any, tmp_path: Path, suffix: str, pack: Any) -> None:
+    archives = []
+    for name, body in tiny.bodies.items():
+        packed = pack(body)
+        archives.append(Archive(tiny.server.serve(f"/{name}.{suffix}", packed), 1_000, {name: name}))
+    raw = download(replace(tiny.dataset, sources=(Source(archives=tuple(archives)),)), tmp_path)
+    assert read(raw.paths) == tiny.bodies
+
+
+def test_a_packed_file_that_is_no_such_thing_is_refused(tiny: Any, tmp_path: Path) -> None:
+    for suffix in ("gz", "bz2", "tgz"):
+        archive = Archive(tiny.server.serve(f"/train.txt.{suffix}", b"<html>"), 1_000, {"train.txt": "train.txt"})
+        with pytest.raises(DataCorrupt, match="not the data set it was"):
+            download(replace(tiny.dataset, sources=(Source(archives=(archive,)),)), tmp_path)
+    assert names(tmp_path) == [".lock"]

@@ -60,6 +60,8 @@ def test_a_documented_command_exists(document: str, command: str) -> None:
             found = sub
             names.append(word)
         assert names or words[0].startswith("-"), f"{document}: {command}: there is no {words[0]!r}"
+        if names == ["bench"]:
+            found = found.commands["run"]  # its options, the task left out
         known = {name for option in found.params for name in (*option.opts, *option.secondary_opts)}
         known |= {name for option in COMMAND.params for name in option.opts} | {"--help"}
         options = {word.split("=")[0] for word in words if re.fullmatch(r"--[a-z][a-z-]*(=.*)?", word)}

@@ -16,6 +16,7 @@ from netns_hosts import Hosts, available
 
 from .cache import only_one
 from .docker_engine import engine_binary, ensure_base, has_base, running_engine
+from .google_mirror import installed
 
 if TYPE_CHECKING:
     from .moto_cloud import Cloud
@@ -72,6 +73,15 @@ def terraform_env(cli_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def aws_provider(terraform_env: None) -> None:
     need("aws-provider", provider_mirror())
+
+
+@pytest.fixture(scope="session")
+def google_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Terraform's configuration with a stand-in for the google provider, which cannot be had without a network."""
+    terraform = shutil.which("terraform") or shutil.which("tofu")
+    need("terraform", terraform)
+    need("google-stand-in", find_spec("tf"))
+    return installed(tmp_path_factory.mktemp("google"), str(terraform))
 
 
 @pytest.fixture(scope="session")

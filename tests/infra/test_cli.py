@@ -35,7 +35,7 @@ def test_quote_reads_well(mlb: Any) -> None:
 
 def test_quote_in_json(mlb: Any) -> None:
     answer = json.loads(mlb("quote", "--cloud", "gcp", "--gpus", "2", "--json").stdout)
-    assert (answer["schema_version"], answer["chosen"]["machine"]) == (1, "a2-highgpu-2g")
+    assert (answer["schema_version"], answer["chosen"]["machine"]) == (1, "n1-standard-8+2xT4")
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,8 @@ def test_quote_in_json(mlb: Any) -> None:
         (["status", "--name", "none"], 3, "There is no fleet none"),
         (["destroy", "--name", "none", "--yes"], 3, "There is no fleet none"),
         (["gc"], 2, "Which cloud?"),
-        (["apply", "--cloud", "gcp", "--yes"], 2, "cannot rent from gcp yet"),
-        (["apply", "--cloud", "gcp", "--gpus", "0"], 2, "cannot rent from gcp yet"),
-        (["plan", "--cloud", "gcp"], 2, "cannot rent from gcp yet"),
+        (["apply", "--cloud", "gcp", "--project", "My Project", "--yes"], 2, "cannot be the id of a Google Cloud"),
+        (["apply", "--cloud", "aws", "--project", "bench-1234", "--yes"], 2, "A fleet on aws has no project"),
         (["apply", "--cloud", "ssh", "--yes"], 2, "Which hosts?"),
         (["apply", "--cloud", "ssh", "--hosts", "/none", "--yes"], 2, "/none cannot be read"),
         (["apply", "--cloud", "ssh", "--hosts", "/none", "--spot"], 2, "cannot be asked for --spot"),
@@ -82,12 +81,6 @@ def test_help_loads_nothing_heavy(mlb_home: Path) -> None:
     assert not heavy & {name.split(".")[0] for name in loaded.split()}
 
 
-@pytest.mark.parametrize("cloud", ["gcp"])
-def test_a_quote_says_where_renting_is_not_built(mlb: Any, cloud: str) -> None:
-    assert "not built yet" in mlb("quote", "--cloud", cloud).stdout
-    assert "not built yet" in json.loads(mlb("quote", "--cloud", cloud, "--json").stdout)["warnings"][0]
-
-
 def test_apply_says_first_that_aws_is_untried(mlb: Any) -> None:
     """Without credentials it gets no further than that."""
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
@@ -98,11 +91,27 @@ def test_apply_says_first_that_aws_is_untried(mlb: Any) -> None:
     assert "AWS could not be asked" in done.stderr
 
 
+def test_apply_says_first_that_gcp_is_untried(mlb: Any, tmp_path: Path) -> None:
+    options = ("--cloud", "gcp", "--gpus", "2", "--allow-cidr", "198.51.100.7/32", "--yes")
+    done = mlb("apply", *options, GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "none.json"))
+    assert done.returncode == 3, done.stderr
+    assert "never on a real account" in done.stderr
+    assert "gcloud auth application-default login" in done.stderr
+
+
 def test_a_dry_run_needs_nothing_and_writes_nothing(mlb: Any, mlb_home: Path) -> None:
     done = mlb("apply", "--cloud", "aws", "--gpus", "2", "--nodes", "4", "--dry-run", PATH="/nonexistent")
     assert done.returncode == 0
     assert 'resource "aws_instance" "node"' in done.stdout
     assert not mlb_home.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "project"), [((), "THE-PROJECT-OF-THE-LOGIN"), (("--project", "bench-1234"), "bench-1234")]
+)
+def test_a_dry_run_on_gcp_names_the_project(mlb: Any, options: tuple[str, ...], project: str) -> None:
+    done = mlb("apply", "--cloud", "gcp", "--gpus", "2", "--dry-run", *options)
+    assert f'project = "{project}"' in done.stdout
 
 
 @pytest.mark.system

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from mlb.infra.engine import Engine
-from mlb.infra.terraform import Terraform
+from mlb.infra.terraform import Terraform, TerraformFailed
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "infra"
 CASES = sorted(p.name for p in GOLDEN.iterdir())
@@ -104,6 +104,45 @@ def test_aws_modules_with_the_real_schema(
     failures = [d["detail"] for d in said if d.get("severity") == "error"]
     assert done.returncode == 0, failures
     assert "iam_instance_profile" not in (folder / "main.tf").read_text()
+
+
+@pytest.fixture
+def google(google_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", str(google_config))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("case", [c for c in CASES if c.startswith("gcp")])
+def test_gcp_modules_with_the_real_names_and_types(case: str, engine: Engine, google: None, tmp_path: Path) -> None:
+    made = Terraform(copied(case, tmp_path), engine)
+    made.init()
+    made.validate()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("nic_type ", "nictype ", 'An argument named "nictype" is not expected here. Did you mean "nic_type"?'),
+        ("seconds = 14400", 'seconds = "4h"', "a number is required"),
+        ("max_run_duration {", "max_run_time {", 'Blocks of type "max_run_time" are not expected here'),
+        ('machine_type = "a2-highgpu-2g"', "", 'The argument "machine_type" is required'),
+        ("-ssh", "_ssh", "doesn't match regexp"),
+        ("google_compute_network.fleet.id", "google_compute_network.fleet.idd", 'exported attribute named "idd"'),
+    ],
+)
+def test_a_slip_in_a_gcp_module_is_seen(
+    right: str, wrong: str, said: str, engine: Engine, google: None, tmp_path: Path
+) -> None:
+    folder = copied("gcp-two-gpus", tmp_path)
+    text = (folder / "main.tf").read_text()
+    assert right in text
+    (folder / "main.tf").write_text(text.replace(right, wrong))
+    made = Terraform(folder, engine)
+    made.init()
+    with pytest.raises(TerraformFailed) as error:
+        made.validate()
+    assert said in str(error.value)
 
 
 @pytest.mark.system

@@ -48,8 +48,8 @@ def test_idle_gpus_are_named_and_priced() -> None:
         ({"gpus": 3}, "g4dn.12xlarge"),
         ({"gpus": 2, "gpu_type": "T4g"}, "g5g.16xlarge"),
         ({"gpus": 1, "instance_type": "P4D.24xlarge"}, "p4d.24xlarge"),
-        ({"cloud": "gcp"}, "a2-highgpu-2g"),
-        ({"cloud": "gcp", "gpu_type": "T4"}, "n1-standard-8+2xT4"),
+        ({"cloud": "gcp"}, "n1-standard-8+2xT4"),
+        ({"cloud": "gcp", "gpu_type": "A100"}, "a2-highgpu-2g"),
         ({"cloud": "gcp", "gpu_type": "H100", "region": "us-east4"}, "a3-highgpu-2g"),
         ({"gpus": 0}, "m7i.xlarge"),
     ],
@@ -83,9 +83,10 @@ def test_max_price_refuses() -> None:
 
 
 def test_an_unknown_price_is_refused_unless_accepted() -> None:
-    with pytest.raises(PreflightError, match=r"at least \$0.70: GPUs without their host"):
-        refuse_if_unknown(quote(cloud="gcp", gpu_type="T4"))
-    refuse_if_unknown(quote(cloud="gcp", gpu_type="T4", unknown_price_ok=True))
+    known_in_part = {"cloud": "gcp", "gpus": 8, "instance_type": "a3-megagpu-8g"}
+    with pytest.raises(PreflightError, match=r"at least \$82.75: GPUs without their host"):
+        refuse_if_unknown(quote(**known_in_part))
+    refuse_if_unknown(quote(**known_in_part, unknown_price_ok=True))
     refuse_if_unknown(quote())
 
 

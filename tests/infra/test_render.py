@@ -31,7 +31,7 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "aws-image-by-id": {"cloud": "aws", "gpus": 1, "image": "ami-0123456789abcdef0", "ssh_user": "ec2-user"},
     "aws-state-in-a-bucket": {"cloud": "aws", "gpus": 1, "state": "s3://mlb-states/team/x?region=eu-west-1"},
-    "gcp-two-gpus": {"cloud": "gcp", "nodes": 4, "gpus": 2},
+    "gcp-two-gpus": {"cloud": "gcp", "nodes": 4, "gpus": 2, "gpu_type": "A100"},
     "gcp-spot-t4": {"cloud": "gcp", "nodes": 2, "gpus": 2, "gpu_type": "T4", "spot": True},
     "gcp-cpu": {
         "cloud": "gcp",

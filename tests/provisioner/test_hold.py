@@ -7,13 +7,14 @@ import threading
 from pathlib import Path
 
 from mlb.provisioner import hold
+from mlb.results.holder import holder_in, mark_in
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     assert hold.take(tmp_path, "a")
     assert not hold.take(tmp_path, "b")
     hold.release(tmp_path, "b")
-    assert json.loads(hold.path_in(tmp_path).read_text())["run_id"] == "a"
+    assert json.loads(mark_in(tmp_path).read_text())["run_id"] == "a"
     hold.release(tmp_path, "a")
     assert hold.take(tmp_path, "b")
     assert [path.name for path in tmp_path.iterdir()] == ["held-by.json"]
@@ -21,8 +22,8 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
 
 def test_a_launch_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     mark = {"run_id": "a", "pid": os.getpid(), "start_ticks": 1, "host": socket.gethostname()}
-    hold.path_in(tmp_path).write_text(json.dumps(mark))
-    assert hold.holder_of(tmp_path) is None
+    mark_in(tmp_path).write_text(json.dumps(mark))
+    assert holder_in(tmp_path) is None
     assert hold.take(tmp_path, "b")
 
 
@@ -30,24 +31,24 @@ def test_a_run_that_was_launched_holds_until_it_is_released(tmp_path: Path) -> N
     assert hold.take(tmp_path, "a")
     hold.hand_over(tmp_path, "a", "t-0")
     hold.give_up(tmp_path, "a")
-    holder = hold.holder_of(tmp_path)
+    holder = holder_in(tmp_path)
     assert holder is not None
     assert (holder.run_id, holder.host) == ("a", "t-0")
     assert not hold.take(tmp_path, "b")
     hold.release(tmp_path, "a")
-    assert hold.holder_of(tmp_path) is None
+    assert holder_in(tmp_path) is None
 
 
 def test_a_launch_that_failed_gives_up_its_own_mark(tmp_path: Path) -> None:
     assert hold.take(tmp_path, "a")
     hold.give_up(tmp_path, "a")
-    assert not hold.path_in(tmp_path).exists()
+    assert not mark_in(tmp_path).exists()
 
 
 def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
     stale = {"run_id": "z", "pid": os.getpid(), "start_ticks": 1, "host": socket.gethostname()}
     for _ in range(20):
-        hold.path_in(tmp_path).write_text(json.dumps(stale))
+        mark_in(tmp_path).write_text(json.dumps(stale))
         start, got = threading.Barrier(8), []
 
         def contend(name: str, start: threading.Barrier = start, got: list[str] = got) -> None:

@@ -38,7 +38,6 @@ def test_sizes_side_by_side(story: Any, run_at: Any, tmp_path: Path) -> None:
     assert (one.ranks, one.step_s, one.samples_per_s, one.efficiency) == (1, 0.1, 100.0, 1.0)
     assert (two.ranks, two.step_s, two.samples_per_s) == (2, 0.125, 160.0)
     assert two.efficiency == pytest.approx(0.8)
-    assert two.communication_s == pytest.approx(0.025)
     text = to_text(series, (one, two))
     assert "2 of 4 runs have not come to their own end" in text
     assert series.with_cell(3, state="succeeded").cells[3].done

@@ -6,39 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlb.datasets.load import load_tokens
-from mlb.models.awd_lstm import AWDLSTMConfig
+from mlb.datasets.load import load_array
 from mlb.tasks.base import Setup
-from mlb.tasks.task3a import RECIPES, Recipe, Task3a
+from mlb.tasks.recipe3a import Recipe3a
+from mlb.tasks.task3a import Task3a
 from torch.nn import functional as F
 
-TINY = Recipe(model=AWDLSTMConfig(embedding=6, hidden=8, layers=2), batch_per_rank=4, bptt=10, bptt_std=2.0, bptt_min=2)
+TINY = Recipe3a(embedding=6, hidden=8, layers=2, batch_per_rank=4, bptt=10, bptt_std=2.0, bptt_min=2)
+
+NO_DROPOUT = {f"dropout_{where}": 0.0 for where in ("output", "hidden", "input", "embedding", "weights")}
 
 
-def make(path: Path, recipe: Recipe = TINY, *, rank: int = 0, world: int = 1, seed: int = 7) -> Task3a:
+def make(path: Path, recipe: Recipe3a = TINY, *, rank: int = 0, world: int = 1, seed: int = 7) -> Task3a:
     torch.manual_seed(seed)
     setup = Setup("light", "reference", path, seed, rank, world, torch.device("cpu"), lambda total: total)
     return Task3a(setup, recipe)
 
 
-def test_the_reference_recipe_is_mlbenchs() -> None:
-    recipe = RECIPES["reference"]
-    assert (recipe.batch_per_rank, recipe.bptt, recipe.learning_rate, recipe.clip_norm) == (20, 70, 15.0, 0.25)
-    assert (recipe.weight_decay, recipe.activation_regularisation, recipe.temporal_regularisation) == (1.2e-6, 2.0, 1.0)
-    assert recipe.nonmono == 5
-    model = recipe.model
-    assert (model.embedding, model.hidden, model.layers) == (400, 1150, 3)
-    dropouts = (model.dropout_output, model.dropout_hidden, model.dropout_input, model.dropout_embedding)
-    assert dropouts == (0.4, 0.2, 0.65, 0.1)
-    assert model.dropout_weights == 0.5
-    assert recipe.train_tokens is None
-    assert recipe.eval_tokens is None
-
-
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_every_token_is_predicted_once_an_epoch_by_one_rank(small_text: Path, world: int) -> None:
     """Ranks read disjoint columns whose concatenation is the text; targets are the inputs moved on by one."""
-    ids = load_tokens(small_text, "train").tolist()
+    ids = load_array(small_text, "train").tolist()
     columns: list[list[int]] = []
     for rank in range(world):
         task = make(small_text, rank=rank, world=world)
@@ -72,7 +60,7 @@ def test_sequence_lengths_follow_the_published_distribution(small_text: Path) ->
 
 
 def test_the_objective_is_cross_entropy_with_ar_and_tar(small_text: Path) -> None:
-    task = make(small_text, replace(TINY, model=TINY.model.without_dropout()))
+    task = make(small_text, replace(TINY, **NO_DROPOUT))
     batch = next(task.batches(1))
     objective, loss = task.forward(batch)
     x_TB, y_TB = batch.tensors

@@ -19,20 +19,24 @@ locals {
     "mlb-fleet"      = "bench"
     "mlb-fleet-id"   = "0a1b2c3d"
     "mlb-owner"      = "ada-example-org"
+    "mlb-region"     = "us-central1"
     "mlb-created"    = "1795500000"
     "mlb-expires-at" = "1795514400"
     "mlb-version"    = "0-1-0"
   }
+  # Networks, rules and policies cannot be labelled: their description holds the same, for who looks for leftovers.
+  marks = jsonencode(local.labels)
 }
 
 resource "google_compute_network" "fleet" {
   name                    = "mlb-bench-0a1b2c3d"
-  description             = "mlb-bench-0a1b2c3d"
+  description             = local.marks
   auto_create_subnetworks = false
 }
 
 resource "google_compute_subnetwork" "fleet" {
   name          = "mlb-bench-0a1b2c3d"
+  description   = local.marks
   network       = google_compute_network.fleet.id
   region        = "us-central1"
   ip_cidr_range = "10.20.0.0/20"
@@ -40,6 +44,7 @@ resource "google_compute_subnetwork" "fleet" {
 
 resource "google_compute_firewall" "ssh" {
   name          = "mlb-bench-0a1b2c3d-ssh"
+  description   = local.marks
   network       = google_compute_network.fleet.id
   source_ranges = ["198.51.100.7/32"]
   target_tags   = ["mlb-bench-0a1b2c3d"]
@@ -51,6 +56,7 @@ resource "google_compute_firewall" "ssh" {
 
 resource "google_compute_firewall" "nodes" {
   name        = "mlb-bench-0a1b2c3d-nodes"
+  description = local.marks
   network     = google_compute_network.fleet.id
   source_tags = ["mlb-bench-0a1b2c3d"]
   target_tags = ["mlb-bench-0a1b2c3d"]
@@ -106,10 +112,12 @@ resource "google_compute_instance" "node" {
     }
   }
 
-  # No service account: a node holds no credentials. Guest attributes are how mlb learns the host keys.
+  # No service account: a node holds no credentials. Guest attributes are how mlb learns the host keys; a project that
+  # has OS Login switched on would take no keys from here.
   metadata = {
     "enable-guest-attributes"          = "TRUE"
     "block-project-ssh-keys"           = "TRUE"
+    "enable-oslogin"                   = "FALSE"
     "google_disable_automatic_updates" = "TRUE"
     "ssh-keys"                         = "mlb:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKbZ0mwHk6yq3Wb3mGXJd9Q4mC5rXwq3rJp0f3sPqf1D"
   }

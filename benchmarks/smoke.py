@@ -1,0 +1,54 @@
+"""A task's smoke goal with several seeds: python benchmarks/smoke.py TASK SEED... [-- OPTIONS of mlb bench].
+
+One row a seed: the epoch that met the goal, the time to target and from the launch, the quality of every epoch, the
+input's share of the time in steps. A seed that misses the goal is a row like any other, and the exit code tells.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from common import machine
+from mlb.results.keys import PHASES
+
+
+def once(task: str, seed: str, options: list[str]) -> bool:
+    """Run one seed and print its row; whether it met the goal."""
+    command = [sys.executable, "-P", "-m", "mlb", "bench", task, "--goal", "smoke", "--seed", seed, *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    report = json.loads(done.stdout)
+    if "quality" not in report:
+        print(f"| {seed} | {done.stdout.strip()} |")
+        return False
+    evaluations = report["quality"]["evaluations"]
+    curve = " ".join(f"{e['value']:.2f}" for e in evaluations if e["split"] == "validation")
+    test = " ".join(f"{e['value']:.2f}" for e in evaluations if e["split"] == "test")
+    reached = report["quality"]["reached"]
+    times = (
+        f"{report['time_to_target_s']:.1f} s | {report['time_to_target_from_launch_s']:.1f} s" if reached else "- | -"
+    )
+    met = f"epoch {reached['epoch']}" if reached else "missed"
+    print(f"| {seed} | {met} | {times} | {curve} | {test} | {input_share(report):.1f} % |", flush=True)
+    return bool(reached)
+
+
+def input_share(report: dict[str, Any]) -> float:
+    """Percent of the time in training steps that the ranks waited for data."""
+    seconds = report["time"]["mean"]["seconds"]
+    return 100 * seconds["input"] / sum(seconds[phase] for phase in PHASES)
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    (task, *seeds), options = arguments[:cut], arguments[cut + 1 :]
+    print(f"{task}, goal smoke, on {machine()}")
+    print("| seed | goal met in | time to target | from the launch | validation, by epoch | test | input |")
+    print("|---|---|---|---|---|---|---|")
+    met = [once(task, seed, options) for seed in seeds]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

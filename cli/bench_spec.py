@@ -1,0 +1,182 @@
+"""What was asked for, looked up and checked, and the run's spec made of it."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import UsageError
+from ..provisioner.runs import going_on
+from ..provisioner.shape import Shape
+from ..results.run import RunSpec
+from ..tasks import catalogue
+from ..tasks.catalogue import Choice, Goal, TaskInfo
+from .console import progress
+from .dirs import cache_dir, runs_dir
+from .revision import git_revision
+
+if TYPE_CHECKING:
+    from ..tasks.catalogue import Prepared
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None is "choose for me"."""
+
+    task: str
+    goal: str | None
+    recipe: str | None
+    settings: tuple[str, ...]
+    """`key=value`, as typed."""
+    ranks: int | None
+    backend: str | None
+    aggregation: str
+    data: str
+    data_dir: Path | None
+    seed: int | None
+    max_epochs: int | None
+    max_steps: int | None
+    checkpoint_steps: int | None
+    offline: bool
+    oversubscribe: bool
+    measure_overhead: bool = False
+    fleet: str | None = None
+    nodes: int | None = None
+    gpus: int | None = None
+    queue: bool = False
+    skip_health: bool = False
+    hang_after_s: float = 300.0
+    wheelhouse: Path | None = None
+    global_batch: int | None = None
+    """Of all ranks together; None for the recipe's batch on each rank."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request with its task and goal looked up."""
+
+    request: Request
+    info: TaskInfo
+    goal: Goal
+    choice: Choice
+    asked_ns: int
+
+    @classmethod
+    def of(cls, request: Request) -> Ask:
+        """Raises UsageError: there is no such task, goal, recipe or hyperparameter."""
+        asked_ns = time.time_ns()
+        info = catalogue.task(request.task)
+        goal = info.goal(request.goal or info.default_goal)
+        choice = catalogue.choose_recipe(info, goal, request.recipe, _settings(request.settings))
+        if request.global_batch is not None and not choice.scales_by_batch:
+            raise UsageError(
+                f"{info.name} has no batch of each rank to set.",
+                why="Its step holds as much for any number of ranks already.",
+                fix="Leave --global-batch out.",
+            )
+        return cls(request, info, goal, choice, asked_ns)
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a run is called and where it runs."""
+
+    run_id: str
+    fleet: str
+    node_names: tuple[str, ...] = ()
+    """Empty on this machine."""
+    caveats: tuple[str, ...] = ()
+
+
+def prepare(ask: Ask) -> Prepared:
+    request, info, goal = ask.request, ask.info, ask.goal
+    with progress(f"data of {info.name}") as report:
+        return catalogue.prepare_data(
+            goal,
+            data=request.data,
+            data_dir=request.data_dir,
+            cache_dir=cache_dir(),
+            offline=request.offline,
+            progress=report,
+        )
+
+
+def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSpec:
+    request, info, goal, choice = ask.request, ask.info, ask.goal, ask.choice
+    # A run cut short, or on generated text, says nothing about how long the task takes.
+    whole = prepared.name == goal.dataset and request.max_steps is None and request.global_batch is None
+    comparable = goal.comparable and whole and choice.recipe == "reference"
+    return RunSpec(
+        run_id=where.run_id,
+        task=info.name,
+        goal=goal.name,
+        recipe=choice.recipe,
+        changes=dict(choice.changes),
+        division="closed" if comparable else "open",
+        comparable=comparable,
+        metric=goal.metric,
+        target=goal.targets[prepared.name],
+        target_is_upper_bound=goal.upper_bound,
+        max_epochs=request.max_epochs or goal.max_epochs,
+        max_steps=request.max_steps,
+        checkpoint_steps=request.checkpoint_steps,
+        seed=info.default_seed if request.seed is None else request.seed,
+        dataset=prepared.name,
+        data_path=str(prepared.path),
+        data_origin=prepared.origin,
+        best_possible=prepared.best_possible,
+        ranks=shape.ranks,
+        backend=shape.backend,
+        threads_per_rank=shape.threads_per_rank,
+        fleet=where.fleet,
+        nodes=max(1, len(where.node_names)),
+        node_names=where.node_names,
+        hang_after_s=request.hang_after_s,
+        caveats=where.caveats,
+        created_unix_ns=ask.asked_ns,
+        batch_per_rank=_batch_per_rank(request, shape),
+        beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),
+        argv=("mlb", *sys.argv[1:]),
+        mlb_version=__version__,
+        git_revision=git_revision(),
+        launched_unix_ns=time.time_ns(),
+        aggregation=request.aggregation,
+        measure_overhead=request.measure_overhead,
+    )
+
+
+def new_run_id(task: str, fleet: str) -> str:
+    """Sorts by time, says what and where, and is unique without asking anybody."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}_{task}_{fleet}_{secrets.token_hex(3)}"
+
+
+def _settings(texts: tuple[str, ...]) -> dict[str, str]:
+    """`key=value` pairs as typed.
+
+    Raises:
+        UsageError: one of them is no such pair.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, (key, sign, _) in zip(texts, pairs, strict=True) if not (key.strip() and sign)]:
+        raise UsageError(f"{wrong[0]!r} is not KEY=VALUE.", fix="For example: --set learning_rate=0.1")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _batch_per_rank(request: Request, shape: Shape) -> int | None:
+    """A rank's share of the batch that all ranks together are to keep; None for the recipe's own batch."""
+    if request.global_batch is None:
+        return None
+    if request.global_batch % shape.ranks:
+        near = shape.ranks * max(1, request.global_batch // shape.ranks)
+        raise UsageError(
+            f"A global batch of {request.global_batch} does not divide over {shape.ranks} ranks.",
+            fix=f"Take a multiple of {shape.ranks}, such as {near}.",
+        )
+    return request.global_batch // shape.ranks

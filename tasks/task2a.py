@@ -1,0 +1,139 @@
+"""Task 2a: logistic regression with an L2 penalty on epsilon (a9a for the smoke goal), with MLBench's values.
+
+Measured here: see benchmarks/README.md.
+
+Stated differences from MLBench: it stepped on each rank's own gradient and then averaged the weights in every step,
+which for SGD without momentum and equal weights is the same as averaging the gradients first, as here. It let the
+test loss steer the learning rate; here one row in ten of the training set is held out for that and for the goal, and
+the test set is evaluated once, at the end. The order of the rows is drawn anew from all of them in each epoch.
+Labels -1 and +1 are the classes 0 and 1, and the loss is computed from the log-odds, without a sigmoid that saturates.
+
+Shapes: B rows of this rank, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.logistic import LogisticConfig, LogisticRegression
+from . import recipes
+from .base import Batch, Evaluation, Setup
+from .recipe2a import Recipe2a
+from .schedules import WarmupPlateau
+from .supervised import batch_places, labelled_splits, loaded, score
+
+_EVALUATED_TOGETHER = 4096
+
+
+class Task2a:
+    """One rank's share of task 2a."""
+
+    metric = "top-1 accuracy (%)"
+
+    def __init__(self, setup: Setup, recipe: Recipe2a | None = None) -> None:
+        self.setup = setup
+        self.recipe = recipe or recipes.build("task2a", setup.recipe, setup.changes, setup.batch_per_rank)
+        recipe = self.recipe
+        self._splits = labelled_splits(setup.data_path, None, None)
+        self.model = LogisticRegression(LogisticConfig(self._splits["train"].samples.shape[1])).to(setup.device)
+        self._peak = recipe.learning_rate * min(recipe.scaled_ranks, setup.world_size)
+        self._schedule = WarmupPlateau(
+            base=recipe.learning_rate,
+            peak=self._peak,
+            warmup_epochs=0,
+            factor=recipe.plateau_factor,
+            patience=recipe.plateau_patience,
+            threshold=recipe.plateau_threshold,
+        )
+        self._optimiser = torch.optim.SGD(self.model.parameters(), lr=self._peak)
+        self._validation_loss = math.nan
+
+    # --- data ---------------------------------------------------------------------------------------------------
+
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        train = self._splits["train"]
+        rows = len(train.chosen)
+        for places_B, weight in batch_places(self.setup, rows, self.recipe.batch_per_rank, epoch, skip):
+            chosen_B = train.chosen[places_B]
+            yield Batch(len(chosen_B), len(chosen_B), (train.samples[chosen_B], train.labels[chosen_B].float()), weight)
+
+    def to_device(self, batch: Batch) -> Batch:
+        return loaded(batch, self.setup.device)
+
+    # --- model and loss -----------------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy plus l2 / 2 times the sum of the squared weights; reported is the whole."""
+        x_BF, y_B = batch.tensors
+        cross_entropy = F.binary_cross_entropy_with_logits(self.model(x_BF), y_B)
+        penalty = self._penalty()
+        return cross_entropy * batch.weight + penalty, (cross_entropy + penalty).detach()
+
+    def _penalty(self) -> Tensor:
+        return self.recipe.l2 / 2 * self.model.linear.weight.square().sum()
+
+    # --- optimiser ----------------------------------------------------------------------------------------------
+
+    def optimise(self) -> None:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._schedule.rate
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=False)
+
+    def end_epoch(self, quality: float) -> str | None:  # noqa: ARG002  # the schedule looks at the loss, not at it
+        self._schedule.end_epoch(self._validation_loss)
+        return None
+
+    # --- evaluation ---------------------------------------------------------------------------------------------
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Accuracy in percent; the penalised loss is kept for the schedule."""
+        data = self._splits[split]
+
+        def losses_and_hits(chosen_B: Tensor) -> tuple[Tensor, Tensor]:
+            y_B = data.labels[chosen_B].float().to(self.setup.device)
+            scores_B = self.model(data.samples[chosen_B].to(self.setup.device))
+            loss = F.binary_cross_entropy_with_logits(scores_B, y_B, reduction="sum")
+            return loss, ((scores_B > 0) == (y_B > 0)).sum()
+
+        scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
+        if split == "validation":
+            self._validation_loss = scored.loss + float(self._penalty().detach())
+        return scored.evaluation
+
+    # --- facts and state ----------------------------------------------------------------------------------------
+
+    def hyperparameters(self) -> Mapping[str, object]:
+        return {
+            "global_batch_size": self.recipe.batch_per_rank * self.setup.world_size,
+            "train_samples": len(self._splits["train"].chosen),
+            "eval_samples": len(self._splits["validation"].chosen),
+            "opt_name": "sgd",
+            "opt_base_learning_rate": self._peak,
+            **asdict(self.recipe),
+            "features": self.model.config.features,
+        }
+
+    def state(self) -> dict[str, object]:
+        return {
+            "model": self.model.state_dict(),
+            "schedule": self._schedule.state(),
+            "validation_loss": self._validation_loss,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self._schedule.load_state(state["schedule"])
+        self._validation_loss = state["validation_loss"]
+
+
+def create(setup: Setup) -> Task2a:
+    """The task, ready on this rank's device."""
+    return Task2a(setup)

@@ -1,0 +1,88 @@
+"""Recipes: the published values, what may be changed, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from mlb.errors import UsageError
+from mlb.tasks import catalogue, recipes
+
+PUBLISHED = {
+    "task1a": {"batch_per_rank": 128, "learning_rate": 0.02, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4,
+               "plateau_factor": 0.5, "plateau_patience": 1, "plateau_threshold": 0.01, "depth": 20, "width": 16},
+    "task2a": {"batch_per_rank": 100, "learning_rate": 4.0, "scaled_ranks": 16, "plateau_factor": 0.75,
+               "plateau_patience": 0, "plateau_threshold": 0.01, "l2": 2.5e-6},
+    "task3a": {"embedding": 400, "hidden": 1150, "layers": 3, "batch_per_rank": 20, "bptt": 70, "learning_rate": 15.0,
+               "weight_decay": 1.2e-6, "clip_norm": 0.25, "dropout_input": 0.65, "dropout_weights": 0.5, "nonmono": 5},
+}  # fmt: skip
+"""MLBench's, as its code has them."""
+
+
+@pytest.mark.parametrize("task", PUBLISHED)
+def test_the_reference_is_what_was_published(task: str) -> None:
+    found = recipes.values(task, "reference")
+    assert {name: found[name] for name in PUBLISHED[task]} == PUBLISHED[task]
+
+
+@pytest.mark.parametrize("task", catalogue.TASKS)
+def test_every_goal_names_recipes_that_there_are(task: str) -> None:
+    for goal in catalogue.TASKS[task].goals.values():
+        assert set(goal.recipes) <= set(recipes.names(task))
+        assert goal.comparable == (goal.recipes[0] == "reference")
+
+
+def test_the_reference_is_closed() -> None:
+    with pytest.raises(UsageError, match="The reference recipe of task1a is closed") as raised:
+        recipes.choose("task1a", "reference", {"momentum": "0.8"})
+    assert "--recipe custom" in raised.value.fix
+
+
+def test_custom_starts_from_the_reference_and_names_what_differs() -> None:
+    choice = recipes.choose("task1a", "custom", {"momentum": "0.8", "batch_per_rank": "128", "nesterov": "yes"})
+    assert choice.changes == {"momentum": "0.8", "nesterov": "True"}, "a value as published is no change"
+    built = recipes.build("task1a", "custom", choice.changes)
+    assert (built.momentum, built.nesterov, built.learning_rate) == (0.8, True, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"momentom": "0.8"}, "no hyperparameter 'momentom'. Did you mean 'momentum'"),
+        ({"batch_per_rank": "12.5"}, "batch_per_rank=12.5 is not a whole number"),
+        ({"momentum": "nan"}, "momentum=nan is not a finite number"),
+        ({"nesterov": "maybe"}, "nesterov=maybe is not true or false"),
+        ({"train_images": "few"}, "train_images=few is not a whole number or none"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace(".", r"\.")):
+        recipes.choose("task1a", "custom", settings)
+
+
+def test_a_bound_can_be_taken_away() -> None:
+    choice = recipes.choose("task1a", "smoke", {"train_images": "none"})
+    assert choice.changes == {"train_images": "None"}
+    assert recipes.build("task1a", "smoke", choice.changes).train_images is None
+
+
+def test_a_goal_cannot_be_run_with_any_recipe() -> None:
+    info = catalogue.task("task1a")
+    with pytest.raises(UsageError, match=r"cannot be run with the recipe 'smoke'"):
+        catalogue.choose_recipe(info, info.goal("full"), "smoke", {})
+    with pytest.raises(UsageError, match=r"no recipe 'fats'. Did you mean 'fast'"):
+        catalogue.choose_recipe(info, info.goal("full"), "fats", {})
+
+
+def test_data_without_a_target_is_refused() -> None:
+    goal = catalogue.task("task2a").goal("smoke")
+    assert goal.data_named("real") == "a9a"
+    with pytest.raises(UsageError, match="has no target on the data set 'epsilon'"):
+        goal.data_named("epsilon")
+
+
+def test_recipes_are_known_without_torch() -> None:
+    code = "import sys, mlb.tasks.catalogue; print({'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
