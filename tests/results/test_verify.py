@@ -187,7 +187,6 @@ MUTATIONS: dict[str, tuple[Callable[[RunFolder], None], str]] = {
     "a better throughput": (claims(lambda m: m["throughput"].update(tokens_per_s=9e9)), "throughput.tokens_per_s"),
     "a split that is nicer": (claims(lambda m: m["time"]["mean"]["percent"].update(communication=0.0)), "time.mean.percent.communication"),
     "a failure called a success": (node(state="failed"), "metrics.json says status goal reached; the logs say failed"),
-    "a warning less": (spec(beside=["b-run"]), "metrics.json says warnings []"),
     "more ranks": (claims(lambda m: m.update(ranks=64)), "metrics.json says ranks 64; the logs say 2"),
     "metrics that are no JSON": (lambda f: f.metrics.write_text("{"), "metrics.json cannot be read"),
     # run.json
