@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, catalog, config_show, data, infra, report, runs, scale
+from . import bench, catalog, config_show, dashboard, data, doctor, infra, man, report, runs, scale, share
 
 app = typer.Typer(
     name="mlb",
@@ -23,6 +23,13 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("scale")(scale.scale)
 app.command("report")(report.report)
+app.command("compare")(report.compare)
+app.command("pack")(share.pack)
+app.command("verify")(share.verify)
+app.command("rerun")(share.rerun)
+app.command("dashboard")(dashboard.dashboard)
+app.command("doctor")(doctor.doctor)
+app.command("man", hidden=True)(man.man)
 app.command("runs")(runs.runs)
 app.command("config")(config_show.config)
 

@@ -37,9 +37,11 @@ def show_text(text: str) -> None:
     print(text)  # noqa: T201
 
 
-def result_width() -> int:
-    """Characters a line of a result may have: the terminal's, within reason, or 100 where there is none."""
-    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120) if sys.stdout.isatty() else 100
+def result_width(off_terminal: int = 100) -> int:
+    """Characters a line of a result may have: the terminal's, within reason, or `off_terminal` where there is none."""
+    if not sys.stdout.isatty():
+        return off_terminal
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), max(120, off_terminal))
 
 
 def note(text: str) -> None:

@@ -1,81 +1,117 @@
-"""`mlb report`: a run's report, made again from its files alone."""
+"""`mlb report` and `mlb compare`: runs in words, made again from their files alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import Json
 
+if TYPE_CHECKING:
+    from ..results.run import RunFolder
+
+Runs = Annotated[list[str] | None, typer.Argument(help="Runs by id, part of it, or folder; the newest if left out.")]
+Markdown = Annotated[bool, typer.Option("--md", help="As Markdown.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.")]
+Mixed = Annotated[
+    bool, typer.Option("--mixed", help="Compare although divisions or targets differ; the result is marked.")
+]
+
 
 def report(
-    run: Annotated[
-        list[str] | None, typer.Argument(help="Runs by id, part of it, or folder; the newest if left out.")
-    ] = None,
+    run: Runs = None,
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--md", help="As Markdown.")] = False,
+    markdown: Markdown = False,
+    html: Html = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV, one row a run; - is standard output.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FOLDER", help="Write each chart as an SVG file into FOLDER.")
+    ] = None,
+    mixed: Mixed = False,
     trace: Annotated[Path | None, typer.Option(help="Write a Chrome trace, for ui.perfetto.dev.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a Parquet table, a row a step and rank.")] = None,
     mllog: Annotated[Path | None, typer.Option(help="Write MLPerf's log lines; not an MLPerf result.")] = None,
 ) -> None:
     """Report on RUN...: goal, time to it, and where the time went."""
-    from ..provisioner.runs import find, state_of
+    from . import report_files
+
+    folders = _find(run or [None])
+    exports = {kind: path for kind, path in (("trace", trace), ("parquet", parquet), ("mllog", mllog)) if path}
+    if exports:
+        report_files.export_one(folders, exports)
+    if html or csv or svg:
+        report_files.write_pages(folders, html, csv, svg, mixed=mixed)
+    elif not exports:
+        _show(folders, as_json=as_json, markdown=markdown)
+
+
+def compare(
+    run: Annotated[list[str], typer.Argument(help="Runs by id, part of it, or folder.")],
+    as_json: Json = False,
+    markdown: Markdown = False,
+    html: Html = None,
+    mixed: Mixed = False,
+    by: Annotated[
+        str, typer.Option(metavar="WORD,...", help="Group by these words of the configuration only: aggregation,ranks.")
+    ] = "",
+) -> None:
+    """Compare RUN...: what differs between them, and which differences are outside noise."""
+    from ..pages.page import comparison_page
+    from ..results.compare import compare as compare_runs
+    from ..results.compare import entry_of
+    from ..results.compare_report import render_comparison
+    from ..results.table import markdown_of, text_of
+    from .console import result_width, show_json, show_text
+    from .report_files import write
+
+    words = [word.strip() for word in by.split(",") if word.strip()]
+    made = compare_runs([entry_of(folder) for folder in _find(run)], mixed=mixed, by=words)
+    if html:
+        write(html, comparison_page(made))
+    elif as_json:
+        show_json(made.to_json())
+    else:
+        report = render_comparison(made)
+        show_text((markdown_of(report) if markdown else text_of(report, result_width(off_terminal=200))).rstrip())
+
+
+def _find(names: Sequence[str | None]) -> list[RunFolder]:
+    """The runs, each once."""
+    from ..provisioner.runs import find
+    from .dirs import runs_dir
+
+    folders = [find(runs_dir(), name) for name in names]
+    return list({folder.path.resolve(): folder for folder in folders}.values())
+
+
+def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> None:
+    from ..provisioner.runs import state_of
     from ..results.metrics import compute
     from ..results.report import to_markdown
     from .bench_raw import is_raw
     from .bench_raw import show as show_raw
     from .console import show_json, show_text
-    from .dirs import runs_dir
     from .show import show_metrics
 
-    names: list[str | None] = [*run] if run else [None]
-    files = {kind: path for kind, path in (("trace", trace), ("parquet", parquet), ("mllog", mllog)) if path}
-    if files:
-        _export(names, files)
-        return
-    all_metrics = []
-    for name in names:
-        folder = find(runs_dir(), name)
+    runs = []
+    for folder in folders:
         if is_raw(folder):
             show_raw(folder, as_json=as_json, markdown=markdown)
             continue
         over = state_of(folder).over
-        all_metrics.append(compute(folder))
+        runs.append(compute(folder))
         if over:
-            all_metrics[-1].refuse_if_nothing_is_known()
-    if as_json and len(all_metrics) > 1:
-        show_json({"runs": [metrics.to_json() for metrics in all_metrics]})
+            runs[-1].refuse_if_nothing_is_known()
+    if as_json and len(runs) > 1:
+        show_json({"runs": [metrics.to_json() for metrics in runs]})
         return
-    for metrics in all_metrics:
+    for metrics in runs:
         if markdown:
             show_text(to_markdown(metrics))
         else:
             show_metrics(metrics, as_json)
-
-
-def _export(names: Sequence[str | None], files: Mapping[str, Path]) -> None:
-    """Write one run to files.
-
-    Raises:
-        UsageError: more than one run, or a file that cannot be written.
-    """
-    from ..errors import UsageError
-    from ..provisioner.runs import find
-    from ..results.export import export
-    from .console import note
-    from .dirs import runs_dir
-
-    if len(names) > 1:
-        raise UsageError("A file can hold one run only.", fix="Name one run beside --" + ", --".join(files) + ".")
-    folder = find(runs_dir(), names[0])
-    for kind, path in files.items():
-        written = export(folder, kind, path)
-        note(f"{path}: {written:,} {_UNITS[kind]} of {folder.run_id}")
-    if "mllog" in files:
-        note("not an MLPerf result, whatever a checker says of it (docs/exports.md)")
-
-
-_UNITS = {"trace": "events", "parquet": "rows", "mllog": "lines"}

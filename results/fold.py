@@ -15,7 +15,7 @@ from .rank import LoggedFailure, RankEvaluation, RankRecord
 from .text import sanitise
 
 # Stages that are not start-up, and the part of the split that each belongs to.
-_STAGE_PARTS = {
+PART_OF_STAGE = {
     keys.STAGE_EPOCH: "between_epochs",
     keys.STAGE_CHECKPOINT: "between_epochs",
     keys.STAGE_FINISH: "finish",
@@ -82,7 +82,7 @@ def _stage(record: RankRecord, event: Event) -> bool:
     duration = _interval(record, event, "duration_ns") if isinstance(name, str) else None
     if not isinstance(name, str) or duration is None:
         return False
-    part = _STAGE_PARTS.get(name, "startup")
+    part = PART_OF_STAGE.get(name, "startup")
     record.parts_ns[part] += duration
     if part == "startup":
         record.stages_ns[sanitise(name, 40)] += duration

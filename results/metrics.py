@@ -37,6 +37,8 @@ class Metrics:
     """As the ranks logged it: `goal`, `epochs`, `steps`, `stopped`; None if they did not."""
     launch_clock: str
     """What the launch is counted from: `launched`, or `created` where that is not known."""
+    launched_unix_ns: int
+    """That moment: the zero of the split."""
     quality: Quality
     time_to_target_s: float | None
     """From `run_start` to the evaluation that met the target, with everything on the clock."""
@@ -151,8 +153,9 @@ def compute(folder: RunFolder) -> Metrics:
     records = reduction.records
     nodes, broken = _statuses(folder, spec)
     launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
-    split = split_of(records, launched or spec.created_unix_ns)
-    quality = quality_of(spec, records, launched or spec.created_unix_ns)
+    zero = launched or spec.created_unix_ns
+    split = split_of(records, zero)
+    quality = quality_of(spec, records, zero)
     reached = quality.reached
     status = status_of(records, nodes, reached is not None)
     consistency = consistency_of(spec, records)
@@ -164,6 +167,7 @@ def compute(folder: RunFolder) -> Metrics:
         status=status,
         stop_reason=next((record.stopped for record in records if record.stopped is not None), None),
         launch_clock="launched" if launched else "created",
+        launched_unix_ns=zero,
         quality=quality,
         time_to_target_s=reached.since_run_start_s if reached else None,
         time_to_target_from_launch_s=reached.since_launch_s if reached else None,

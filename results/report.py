@@ -30,7 +30,7 @@ _STAGES_SHOWN = 20
 _HOSTS_SHOWN = 8
 _TAIL_BYTES = 16 << 10
 
-_LABELS = {
+PART_LABELS = {
     "startup": "start-up",
     "host_to_device": "host to device",
     "other": "other in steps",
@@ -197,7 +197,7 @@ def _split_table(split: Split, communication: Communication | None) -> Table:
     for part in PARTS:
         if part == "bare_steps" and not any(rank.parts_ns[part] for rank in split.ranks):
             continue
-        label = "communication (1)" if part == "communication" and each and not exposed else _LABELS.get(part, part)
+        label = "communication (1)" if part == "communication" and each and not exposed else PART_LABELS.get(part, part)
         rows.append(row(label, [rank.seconds(part) for rank in split.ranks]))
         if part == "communication":
             rows += [row(f"  of it {name}", seconds) for name, seconds in exposed.items()]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .line import as_ns, as_number
+from .tail import last_lines
 
 LOOPBACK = "lo"
+_RECENT = 6
+_LINE_BYTES = 64 << 10
+"""Longest line of samples that is read from the end: a node of 16 GPUs and many interfaces needs a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,22 @@ _HARMLESS_REASONS = 0x1 | 0x2  # GpuIdle, ApplicationsClocksSetting (nvml.h)
 def node_resources(path: Path, node: int) -> NodeResources | None:
     """A node's samples summed up; None where there are fewer than two of them. Lines that are none are left out."""
     try:
-        lines = list(_lines(path))
+        return _summed_up(list(_lines(path)), node)
     except OSError:
         return None
+
+
+def recent_resources(path: Path, node: int) -> NodeResources | None:
+    """As `node_resources`, of the last few samples alone, without reading those before them."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_LINE_BYTES).decode(errors="replace")
+        return _summed_up(list(_parsed([first, *last_lines(path, _RECENT, _RECENT * _LINE_BYTES)])), node)
+    except OSError:
+        return None
+
+
+def _summed_up(lines: Sequence[Mapping[str, Any]], node: int) -> NodeResources | None:
     samples = [line for line in lines if line.get("key") == "resources" and as_ns(line.get("time_ns"))]
     methods: Any = next((line.get("methods") for line in lines if line.get("key") == "resources_start"), {})
     cores = next((as_ns(line.get("cores")) for line in lines if line.get("key") == "resources_start"), None)
@@ -81,13 +98,17 @@ def node_resources(path: Path, node: int) -> NodeResources | None:
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open("rb") as file:
-        for line in file:
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, dict):
-                yield value
+        yield from _parsed(file)
+
+
+def _parsed(lines: Iterable[bytes | str]) -> Iterator[Mapping[str, Any]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value
 
 
 def _growth(first: Mapping[str, Any], last: Mapping[str, Any], name: str) -> int | None:

@@ -7,13 +7,12 @@ and the report reads it. Paths are properties of `RunFolder` and nowhere else (d
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import ResultsInvalid
+from .files import write_text
 from .node import NodeStatus as NodeStatus
 from .node import RankFailure as RankFailure
 from .node import status_from
@@ -259,17 +258,7 @@ def write_json(path: Path, value: Any) -> None:
         OSError: the file could not be written; the old one, if any, is untouched.
     """
     plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(plain, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(plain, indent=2) + "\n")
 
 
 def _spec_from(raw: dict[str, Any]) -> RunSpec:

@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {p.parent.name for p in ROOT.glob("*/__init__.py")}
 
 ALLOWED = {
-    "cli": {"infra", "provisioner", "tasks", "aggregation", "results"},
+    "cli": {"aggregation", "dashboard", "doctor", "infra", "pages", "provisioner", "tasks", "results"},
+    "dashboard": {"infra", "pages", "provisioner", "results"},  # docs/decisions/0015
+    "doctor": {"infra", "provisioner", "results"},
     "infra": {"templates", "results"},  # docs/decisions/0007
     "provisioner": {"templates", "results"},  # docs/decisions/0002
     "runners": {"tasks", "aggregation", "results"},
@@ -19,13 +21,14 @@ ALLOWED = {
     "aggregation": set(),
     "models": set(),
     "datasets": set(),
+    "pages": {"results", "templates"},  # docs/decisions/0014
     "results": set(),
     "templates": set(),
 }
-FREE_OF_TORCH = {"cli", "infra", "provisioner", "results", "templates"}
+FREE_OF_TORCH = {"cli", "dashboard", "doctor", "infra", "pages", "provisioner", "results", "templates"}
 NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
 CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
-DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich")
+DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich", "starlette", "uvicorn")
 
 
 def files_of(room: str) -> list[Path]:

@@ -1,0 +1,111 @@
+"""All fleets and runs in a few words each; what cannot change any more is read once."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Final
+
+from ..errors import MlbError
+from ..infra import fleet as fleets
+from ..infra.folder import FleetFolder
+from ..provisioner.runs import all_runs, state_of
+from ..results.metrics import compute
+from ..results.run import RunFolder
+from ..results.text import sanitise
+from .home import Home
+
+RUNS_SHOWN: Final = 500
+_METRICS_LIMIT: Final = 64 << 20
+
+
+class Overview:
+    """Rows for the page."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._over: dict[str, dict[str, Any]] = {}
+        """Runs that are over, by id."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Fleets, and runs with the newest first."""
+        folders = all_runs(self.home.runs_dir)
+        shown = folders[-RUNS_SHOWN:][::-1]
+        self._over = {f.run_id: self._over[f.run_id] for f in shown if f.run_id in self._over}
+        return {
+            "fleets": self.fleets(),
+            "runs": [self.run(folder) for folder in shown],
+            "more": len(folders) - len(shown),
+        }
+
+    def run(self, folder: RunFolder) -> dict[str, Any]:
+        """One run's row."""
+        if folder.run_id in self._over:
+            return self._over[folder.run_id]
+        try:
+            spec, state = folder.read_spec(), state_of(folder)
+        except MlbError as error:
+            return {"run": sanitise(folder.run_id), "state": "unreadable", "live": False, "result": sanitise(error.why)}
+        row = {
+            "run": folder.run_id,
+            "task": sanitise(spec.task),
+            "goal": sanitise(spec.goal),
+            "kind": "comparable" if spec.comparable else sanitise(spec.division),
+            "ranks": f"{spec.ranks} x {sanitise(spec.backend)}",
+            "fleet": sanitise(spec.fleet),
+            "seed": spec.seed,
+            "created": spec.created_unix_ns // 1_000_000_000,
+            "state": state.state,
+            "live": not state.over,
+            "result": "",
+        }
+        if state.over:
+            row["result"] = _result(folder)
+            self._over[folder.run_id] = row
+        return row
+
+    def fleets(self) -> list[dict[str, Any]]:
+        """What is on record; money is list price."""
+        now, rows = time.time(), []
+        for name in fleets.names(FleetFolder(self.home.state_home, "x")):
+            try:
+                fleet = fleets.load(FleetFolder(self.home.state_home, name))
+            except MlbError as error:
+                rows.append({"name": sanitise(name), "status": "unreadable", "why": sanitise(error.what)})
+                continue
+            if fleet:
+                rows.append(_fleet_row(fleet, now))
+        return rows
+
+
+def _claimed(folder: RunFolder) -> bytes:
+    with folder.metrics.open("rb") as file:
+        return file.read(_METRICS_LIMIT)
+
+
+def _fleet_row(fleet: fleets.Fleet, now: float) -> dict[str, Any]:
+    blueprint = fleet.blueprint
+    hours = max(0.0, min(now, blueprint.expires_epoch) - blueprint.created) / 3600
+    return {
+        "name": fleet.name,
+        "cloud": blueprint.spec.cloud,
+        "zone": sanitise(blueprint.zone),
+        "status": fleet.status,
+        "nodes": [sanitise(node.name) for node in fleet.nodes],
+        "usd_per_hour": fleet.usd_per_hour,
+        # To the minute, so that an idle page is not redrawn for a fraction of a cent.
+        "usd_so_far": None if fleet.usd_per_hour is None else round(fleet.usd_per_hour * hours, 2),
+        "minutes_left": round((blueprint.expires_epoch - now) / 60) if blueprint.is_rented else None,
+    }
+
+
+def _result(folder: RunFolder) -> str:
+    """The headline of a run that is over."""
+    try:
+        # Of a run that nobody attended to its end there is no metrics.json; its logs say the same, once.
+        metrics = json.loads(_claimed(folder)) if folder.metrics.exists() else compute(folder).to_json()
+        status, seconds = metrics["status"], metrics.get("time_to_target_s")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, MlbError) as error:
+        return sanitise(f"unreadable: {error}", 80)
+    time_said = f" in {seconds:.1f} s" if isinstance(seconds, int | float) else ""
+    return sanitise(f"{status}{time_said}", 80)

@@ -1,0 +1,121 @@
+"""One run as it goes on: its logs read by offset, kept as curves of bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ..errors import MlbError
+from ..results import keys
+from ..results.line import Event, as_ns, as_number
+from ..results.log import LogTail
+from ..results.resources import recent_resources
+from ..results.run import RunFolder, RunSpec
+from ..results.text import sanitise
+from .curve import Curve
+
+_RECENT: Final = 50
+"""Steps that the present speed and split are averaged over."""
+_EVALUATIONS: Final = 2000
+_NODES: Final = 64
+
+
+class RunWatch:
+    """Follows rank 0 of a run: all ranks do the same at the same time."""
+
+    def __init__(self, folder: RunFolder, spec: RunSpec) -> None:
+        self.folder, self.spec = folder, spec
+        self.version = 0
+        """Grows whenever there is something new."""
+        self._tail = LogTail(folder.rank_events(0))
+        self._zero_ns: int | None = None
+        self._loss, self._rate = Curve(), Curve()
+        self._quality: deque[tuple[float, float]] = deque(maxlen=_EVALUATIONS)
+        self._totals: Counter[str] = Counter()
+        self._recent: deque[dict[str, int]] = deque(maxlen=_RECENT)
+        self._steps = self._epoch = 0
+        self._doing = "starting"
+        self._trouble = ""
+        self._ended = False
+
+    def poll(self) -> bool:
+        """Read what is new; says whether there was anything."""
+        before = self.version
+        try:
+            self._tail.visit(self._take)
+        except MlbError as error:
+            if self._trouble != error.what:
+                self._trouble, self.version = error.what, self.version + 1
+        return self.version != before
+
+    def to_json(self) -> dict[str, Any]:
+        """The run so far, in at most a few thousand numbers."""
+        spec, spent = self.spec, sum(self._totals.values())
+        recent_ns = sum(step["step_ns"] for step in self._recent)
+        tokens = sum(step["tokens"] for step in self._recent)
+        return {
+            "run": spec.run_id,
+            "metric": sanitise(spec.metric),
+            "target": spec.target,
+            "falls": spec.target_is_upper_bound,
+            "steps": self._steps,
+            "epoch": self._epoch,
+            "doing": self._doing,
+            "trouble": sanitise(self._trouble),
+            "tokens_per_s": 1e9 * tokens * spec.ranks / recent_ns if recent_ns and not self._ended else None,
+            "nodes": list(self._nodes()),
+            "split": {part: ns / spent for part, ns in self._totals.items()} if spent else {},
+            "quality": [list(column) for column in zip(*self._quality, strict=True)] or [[], []],
+            "loss": self._loss.to_json(),
+            "rate": self._rate.to_json(),
+        }
+
+    def _nodes(self) -> Iterator[dict[str, Any]]:
+        """What the nodes' hardware does, by the last samples; nodes without any are left out."""
+        for node in range(min(self.spec.ranks, _NODES)):
+            found = recent_resources(self.folder.node_resources(node), node)
+            if found:
+                yield {
+                    "node": node,
+                    "cpu_percent": round(found.cpu_percent, 1),
+                    "memory_gib": round(found.memory_peak_bytes / (1 << 30), 2),
+                    "sent_mb_per_s": round((found.sent_bytes_per_s + found.loopback_bytes_per_s) / 1e6, 2),
+                    "gpu_percent": found.gpu_utilisation_percent,
+                }
+
+    def _take(self, event: Event) -> None:
+        self.version += 1
+        fields = event.fields
+        if event.key == keys.LOG_START or event.key == keys.RUN_START:
+            self._zero_ns = event.time_ns
+        elif event.key == keys.STAGE and not self._ended:
+            self._doing = sanitise(f"stage {fields.get('name')}", 60)
+        elif event.key == keys.STEP:
+            self._step(event)
+        elif event.key == keys.EVAL_START and not self._ended:
+            self._doing = sanitise(f"evaluating the {fields.get('split')} split", 60)
+        elif event.key == keys.EVAL_ACCURACY:
+            value = as_number(fields.get("value"))
+            if value is not None and math.isfinite(value) and fields.get("split") == "validation":
+                self._quality.append((self._seconds(event.time_ns), value))
+        elif event.key == keys.RUN_STOP:
+            self._doing, self._ended = sanitise(f"ended: {fields.get('reason')}", 60), True
+
+    def _step(self, event: Event) -> None:
+        fields = event.fields
+        step_ns, tokens = as_ns(fields.get("step_ns")) or 0, as_ns(fields.get("tokens")) or 0
+        self._steps += 1
+        self._epoch = as_ns(fields.get("epoch_num")) or self._epoch
+        self._doing = f"epoch {self._epoch}, step {self._steps}"
+        self._totals.update({phase: as_ns(fields.get(f"{phase}_ns")) or 0 for phase in keys.PHASES})
+        self._recent.append({"step_ns": step_ns, "tokens": tokens})
+        at, loss = self._seconds(event.time_ns), as_number(fields.get("loss"))
+        if loss is not None and math.isfinite(loss):
+            self._loss.add(at, loss)
+        if step_ns:
+            self._rate.add(at, 1e9 * tokens * self.spec.ranks / step_ns)
+
+    def _seconds(self, time_ns: int) -> float:
+        return round((time_ns - (self._zero_ns or time_ns)) / 1e9, 3)

@@ -1,0 +1,130 @@
+"""The HTML page of a run: one file that needs nothing else, in any browser, on paper, without a network."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .. import __version__
+from ..results import reproduce
+from ..results.compare_report import render_comparison
+from ..results.comparison import Comparison
+from ..results.metrics import Metrics
+from ..results.report import render
+from ..results.run import RunFolder, RunSpec
+from ..results.series import Series
+from ..results.text import sanitise
+from ..results.verdict import GOAL_REACHED
+from .charts import charts_of
+from .compare_charts import charts_of_comparison
+from .environment import environments
+from .plot import Chart
+
+
+def run_page(folder: RunFolder, metrics: Metrics, series: Series | None, cost: str = "") -> str:
+    """The page of one run.
+
+    Args:
+        series: the run over time; without it the charts that need it are left out.
+        cost: what the run cost, in words; empty where that is not known.
+    """
+    spec = metrics.spec
+    return page(
+        "report/run.html.j2",
+        title=f"{spec.task} {spec.goal} {spec.run_id}",
+        report=render(metrics),
+        reached=metrics.status == GOAL_REACHED,
+        header=tuple(_header(metrics, cost)),
+        charts=charts_of(metrics, series),
+        environment=environments(folder, spec.ranks),
+        reproduce=_command(spec),
+        reproduce_note=_source(spec),
+    )
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The page of runs side by side."""
+    runs = [run.metrics.spec for group in comparison.groups for run in group.runs]
+    report = render_comparison(comparison)
+    return page(
+        "report/compare.html.j2",
+        title=report.title[0],
+        report=report,
+        mixed=bool(comparison.mixed),
+        charts=charts_of_comparison(comparison),
+        reproduce=[_command(spec) for spec in runs],
+    )
+
+
+def page(template: str, **values: Any) -> str:
+    """A page from a template of templates/; everything that is no `Markup` is escaped."""
+    return (
+        _environment()
+        .get_template(template)
+        .render(version=__version__, page_css=_style("page.css"), chart_css=_style("chart.css"), **values)
+    )
+
+
+def picture(chart: Chart) -> str:
+    """A chart as an SVG file of its own, for papers."""
+    macro: Any = _environment().get_template("report/chart.svg.j2").module
+    # As plain text: a Markup would escape what is put in front of it.
+    drawn = str(macro.svg(chart, _style("chart.css")))
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + drawn.strip() + "\n"
+
+
+def when(unix_ns: int) -> str:
+    """A moment as people write it, UTC."""
+    try:
+        return datetime.fromtimestamp(unix_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "-"
+
+
+def pictures(charts: Sequence[Chart]) -> Iterator[tuple[str, str]]:
+    """File names and contents of all charts."""
+    yield from ((f"{chart.id}.svg", picture(chart)) for chart in charts)
+
+
+def _header(metrics: Metrics, cost: str) -> Iterator[tuple[str, str]]:
+    spec = metrics.spec
+    yield "What", sanitise(f"{spec.task}, goal {spec.goal}, recipe {spec.recipe}, on {spec.dataset}")
+    hosts = len(metrics.hosts)
+    yield "Where", sanitise(f"fleet {spec.fleet}: {spec.ranks} ranks on {hosts or '?'} host{'' if hosts == 1 else 's'}")
+    yield "When", when(metrics.launched_unix_ns)
+    yield "Division", sanitise(f"{spec.division}, {'' if spec.comparable else 'not '}comparable")
+    if cost:
+        yield "Cost", sanitise(cost)
+
+
+def _command(spec: RunSpec) -> str:
+    return shlex.join(sanitise(word) for word in reproduce.command(spec))
+
+
+def _source(spec: RunSpec) -> str:
+    revision = sanitise(spec.git_revision.removesuffix("-dirty"), 64)
+    changed = " That tree had changes of its own." if spec.git_revision.endswith("-dirty") else ""
+    return f"With mlb {sanitise(spec.mlb_version)}{f' at commit {revision}' if revision else ''}.{changed}"
+
+
+def _style(name: str) -> Markup:
+    """A style sheet of ours: the one thing that goes into a page as it is."""
+    source, _, _ = PackageLoader("mlb", "templates").get_source(_environment(), f"report/{name}")
+    return Markup(source)  # noqa: S704  # a file of the package, with nothing filled in
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("mlb", "templates"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

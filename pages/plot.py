@@ -1,0 +1,174 @@
+"""A chart as a value: shapes in the coordinates of its picture; templates/report/chart.svg.j2 draws it.
+
+Widths and heights are in the units of the picture's viewBox, about CSS pixels at full size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..results.table import Table
+
+WIDTH: Final = 760.0
+LEFT: Final = 64.0
+RIGHT: Final = 16.0
+TOP: Final = 14.0
+BOTTOM: Final = 44.0
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An area, a line or a bar."""
+
+    d: str
+    """SVG path data."""
+    css: str
+    title: str = ""
+    """What a pointer sees; the same is in the chart's table."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    css: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A horizontal line across the chart, with its meaning."""
+
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture, its words, and the table that says the same."""
+
+    id: str
+    title: str
+    about: str
+    """The description that a screen reader reads in place of the picture."""
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    height: float = 300.0
+    shapes: tuple[Shape, ...] = ()
+    dots: tuple[Dot, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
+    """CSS class and words, in the order in which they are stacked or listed."""
+    table: Table | None = None
+    width: float = WIDTH
+    left: float = LEFT
+    right: float = RIGHT
+    top: float = TOP
+    bottom: float = BOTTOM
+    grid: bool = True
+
+    @property
+    def full_height(self) -> float:
+        """With the legend below, where it is drawn."""
+        return self.height + 12 + 20 * -(-len(self.legend) // 4)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values to coordinates, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def at(self, value: float) -> float:
+        """The coordinate of a value, kept within the chart."""
+        low, high, value = (math.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.start + min(max(share, 0.0), 1.0) * (self.end - self.start), 2)
+
+    def ticks(self, count: int = 6) -> tuple[Tick, ...]:
+        values = _decades(self.low, self.high) if self.logarithmic else nice(self.low, self.high, count)
+        return tuple(Tick(self.at(value), label(value)) for value in values)
+
+
+def x_axis(low: float, high: float, *, left: float = LEFT) -> Axis:
+    return Axis(low, high if high > low else low + 1, left, WIDTH - RIGHT)
+
+
+def y_axis(values: Iterable[float], height: float = 300.0, *, from_zero: bool = True) -> Axis:
+    """An axis that holds all finite values; logarithmic where positive values span more than a decade and a half."""
+    known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    ends = (height - BOTTOM, TOP)
+    if not from_zero and low > 0 and high / low > 30:
+        return Axis(low * 0.9, high * 1.1, *ends, logarithmic=True)
+    if from_zero:
+        low = min(low, 0.0)
+    margin = 0.05 * (high - low) or abs(high) * 0.1 or 1.0
+    return Axis(low if from_zero else low - margin, high + margin, *ends)
+
+
+def nice(low: float, high: float, count: int) -> list[float]:
+    """About `count` round numbers from `low` to `high`."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / max(1, count)
+    power: float = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * s for s in _STEPS if power * s >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * k, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def label(value: float) -> str:
+    """A number at an axis: short, exact enough."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def polyline(points: Sequence[tuple[float, float]]) -> str:
+    """Path data of a line; a point that is not finite breaks it."""
+    parts, down = [], False
+    for x, y in points:
+        if not (math.isfinite(x) and math.isfinite(y)):
+            down = False
+            continue
+        parts.append(f"{'L' if down else 'M'}{x:g} {y:g}")
+        down = True
+    return "".join(parts)
+
+
+def band(xs: Sequence[float], lower: Sequence[float], upper: Sequence[float]) -> str:
+    """Path data of the area between two curves over the same places."""
+    there = [f"{x:g} {y:g}" for x, y in zip(xs, upper, strict=True)]
+    back = [f"{x:g} {y:g}" for x, y in zip(reversed(xs), reversed(lower), strict=True)]
+    return "M" + "L".join([*there, *back]) + "Z"
+
+
+def bar(x: float, y: float, width: float, height: float) -> str:
+    """Path data of a rectangle."""
+    return f"M{x:g} {y:g}h{width:g}v{height:g}h{-width:g}Z"
+
+
+def _decades(low: float, high: float) -> list[float]:
+    values = [
+        m * 10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for m in (1, 2, 5)
+    ]
+    return [value for value in values if low <= value <= high]

@@ -1,0 +1,173 @@
+"""Runs side by side: grouped by configuration, their differences named, no winner called inside noise."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
+
+from ..errors import UsageError, did_you_mean
+from .comparison import Comparison, Entry, Group, Pair
+from .metrics import Metrics, compute
+from .run import RunFolder, RunSpec
+from .series import series_of
+from .statistics import Difference, difference_of, sample_of
+from .verdict import standing_of
+
+GROUPS_AT_MOST: Final = 12
+
+# What names a run, or follows from the moment and place of its start: no configuration.
+_IDENTITY: Final = frozenset(
+    {
+        "run_id", "created_unix_ns", "launched_unix_ns", "argv", "beside", "data_path", "data_origin", "seed",
+        "schema_version", "best_possible",
+    }
+)  # fmt: skip
+
+
+def entry_of(folder: RunFolder, metrics: Metrics | None = None) -> Entry:
+    """A run to compare; its metrics are computed where they are not given.
+
+    Raises:
+        ResultsInvalid: it cannot be read.
+    """
+    metrics = metrics or compute(folder)
+    series = series_of(folder, metrics)
+    return Entry(metrics, series.progress if series else ())
+
+
+def compare(runs: Sequence[Entry], *, mixed: bool = False, by: Sequence[str] = ()) -> Comparison:
+    """Compare runs, grouped by everything but their seeds.
+
+    Args:
+        mixed: compare although divisions, goals or targets differ; the result is marked.
+        by: group by these words of the configuration alone; what else differs is still shown.
+
+    Raises:
+        UsageError: they are of different tasks, or do not belong side by side and `mixed` does not ask for it.
+    """
+    reasons = tuple(_reasons([run.metrics.spec for run in runs]))
+    if reasons and not mixed:
+        raise UsageError(
+            "These runs do not belong side by side.",
+            why="\n".join(reasons),
+            fix="Compare runs of one kind, or say --mixed: the comparison is then marked.",
+        )
+    configurations = [_configuration(run.metrics) for run in runs]
+    differing = _differing(configurations)
+    keys = _chosen(by, configurations) or differing
+    together: dict[tuple[str, ...], list[int]] = {}
+    for i, configuration in enumerate(configurations):
+        together.setdefault(tuple(configuration.get(key, "-") for key in keys), []).append(i)
+    if len(together) > GROUPS_AT_MOST:
+        raise UsageError(
+            f"{len(together)} configurations are too many to compare at once; the most is {GROUPS_AT_MOST}.",
+            fix=f"Group them by fewer words with --by; these differ: {', '.join(differing)}.",
+        )
+    groups = tuple(
+        _group(
+            string.ascii_uppercase[i],
+            [runs[member] for member in members],
+            _joined([configurations[member] for member in members]),
+            keys,
+        )
+        for i, members in enumerate(together.values())
+    )
+    return Comparison(
+        groups=groups,
+        differences=tuple((name, tuple(g.configuration.get(name, "-") for g in groups)) for name in differing),
+        pairs=tuple(_pair(groups[0], group) for group in groups[1:]),
+        mixed=reasons,
+        warnings=tuple(_warnings(groups)),
+    )
+
+
+def _chosen(by: Sequence[str], configurations: Sequence[Mapping[str, str]]) -> Sequence[str]:
+    known = sorted({name for configuration in configurations for name in configuration})
+    unknown = [name for name in by if name not in known]
+    if unknown:
+        raise UsageError(
+            f"No run's configuration has {unknown[0]!r}.{did_you_mean(unknown[0], known)}",
+            fix=f"Group by any of: {', '.join(known)}.",
+        )
+    return by
+
+
+def _joined(configurations: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """One value a word; where the runs of a group differ, all of them."""
+    names = dict.fromkeys(name for configuration in configurations for name in configuration)
+    return {name: " | ".join(dict.fromkeys(c.get(name, "-") for c in configurations)) for name in names}
+
+
+def _reasons(specs: Sequence[RunSpec]) -> Iterator[str]:
+    tasks = sorted({spec.task for spec in specs})
+    if len(tasks) > 1:
+        raise UsageError(
+            f"Runs of different tasks cannot be compared: {', '.join(tasks)}.", fix="Compare them by task."
+        )
+    kinds = Counter(standing_of(spec) for spec in specs)
+    if len(kinds) > 1:
+        yield f"Their divisions differ: {_counted(kinds)}."
+    aims = Counter(f"{spec.metric} {spec.target:g} on {spec.dataset}" for spec in specs)
+    if len(aims) > 1:
+        yield f"Their targets differ: {_counted(aims)}."
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return "; ".join(f"{number} run{'s' if number > 1 else ''} {kind}" for kind, number in kinds.items())
+
+
+def _configuration(metrics: Metrics) -> dict[str, str]:
+    spec = {name: value for name, value in asdict(metrics.spec).items() if name not in _IDENTITY}
+    facts = metrics.records[0].facts if metrics.records else {}
+    spec["git_revision"] = _short(metrics.spec.git_revision)
+    return {name: str(value) for name, value in {**facts, **spec}.items() if name not in _IDENTITY}
+
+
+def _short(revision: str) -> str:
+    commit, dirty, _ = revision.partition("-dirty")
+    return commit[:12] + dirty
+
+
+def _differing(configurations: Sequence[Mapping[str, str]]) -> list[str]:
+    names = dict.fromkeys(name for configuration in configurations for name in configuration)
+    return [name for name in names if len({c.get(name) for c in configurations}) > 1]
+
+
+def _group(name: str, runs: Sequence[Entry], configuration: Mapping[str, str], differing: Sequence[str]) -> Group:
+    counting = [run.metrics for run in runs if run.counts]
+    rates = [m.throughput.tokens_per_s or m.throughput.samples_per_s for m in counting]
+    return Group(
+        name=name,
+        label=", ".join(f"{key} {configuration.get(key, '-')}" for key in differing[:3]),
+        runs=tuple(runs),
+        times=sample_of([run.time_to_target_s for run in runs if run.time_to_target_s is not None]),
+        rates=sample_of([rate for rate in rates if rate]),
+        configuration=configuration,
+    )
+
+
+def _pair(first: Group, second: Group) -> Pair:
+    # A time to target says nothing where some runs never came there: only the lucky ones would be compared.
+    complete = all(run.time_to_target_s is not None for group in (first, second) for run in group.runs if run.counts)
+    times = difference_of(first.times.values, second.times.values) if complete else Difference(None, None, None, None)
+    return Pair(first, second, times, difference_of(first.rates.values, second.rates.values))
+
+
+def _warnings(groups: Sequence[Group]) -> Iterator[str]:
+    for group in groups:
+        seeds = Counter(run.metrics.spec.seed for run in group.runs)
+        twice = [str(seed) for seed, number in seeds.items() if number > 1]
+        if twice:
+            yield f"{group.name}: seed {', '.join(twice)} was used more than once: no independent repeats."
+        broken = sum(not run.counts for run in group.runs)
+        if broken:
+            yield f"{group.name}: {broken} of {len(group.runs)} runs broke off; they are shown and not averaged."
+        missed = sum(run.counts and run.time_to_target_s is None for run in group.runs)
+        if missed:
+            yield f"{group.name}: {missed} of {len(group.runs)} runs missed the target: times to it are not compared."
+        for run in group.runs:
+            if run.metrics.spec.beside:
+                yield f"{group.name}: {run.metrics.spec.run_id} shared its machine with other runs."

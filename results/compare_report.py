@@ -1,0 +1,152 @@
+"""What a comparison says, in words and tables; set by the same means as a run's report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .comparison import Comparison, Entry, Group, Pair
+from .statistics import MINIMUM_RUNS, Difference, Sample
+from .table import Report, Table
+from .text import count, duration, sanitise
+
+
+def render_comparison(comparison: Comparison) -> Report:
+    """The comparison as plain data; safe to print."""
+    groups = comparison.groups
+    spec = groups[0].runs[0].metrics.spec
+    runs = sum(len(group.runs) for group in groups)
+    marked = "MIXED, not a valid comparison: " if comparison.mixed else ""
+    title = f"{marked}{spec.task}, goal {spec.goal}: {count(runs, 'run')} of {count(len(groups), 'configuration')}"
+    return Report(
+        title=(sanitise(title), sanitise(_headline(comparison))),
+        failure=(),
+        rows=tuple((sanitise(name), sanitise(text)) for name, text in _verdicts(comparison)),
+        tables=tuple(_tables(comparison)),
+        warnings=tuple(sanitise(line) for line in (*comparison.mixed, *comparison.warnings)),
+    )
+
+
+def _headline(comparison: Comparison) -> str:
+    if not comparison.pairs:
+        return (
+            f"One configuration, {count(len(comparison.groups[0].runs), 'repeat')}: {_said(comparison.groups[0].times)}"
+        )
+    pairs = len(comparison.pairs)
+    won = [_winner(pair, pair.times, pairs, less_is_better=True) for pair in comparison.pairs]
+    decided = [words for words in won if words]
+    if comparison.mixed:
+        return "No winner is called among mixed runs"
+    if not decided:
+        return "No winner: no difference in time to target is outside noise"
+    return "; ".join(f"{words} to the target" for words in decided)
+
+
+def _winner(pair: Pair, difference: Difference, pairs: int, *, less_is_better: bool) -> str:
+    if not difference.decided(pairs) or difference.ratio is None:
+        return ""
+    second_wins = (difference.ratio < 1) == less_is_better
+    better, worse = (pair.second, pair.first) if second_wins else (pair.first, pair.second)
+    return f"{better.name} is faster than {worse.name}"
+
+
+def _verdicts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    pairs = len(comparison.pairs)
+    for pair in comparison.pairs:
+        for name, difference, less in (("Time to target", pair.times, True), ("Throughput", pair.rates, False)):
+            winner = "" if comparison.mixed else _winner(pair, difference, pairs, less_is_better=less)
+            yield f"{name}, {pair.second.name} : {pair.first.name}", _verdict(difference, winner)
+
+
+def _verdict(difference: Difference, winner: str) -> str:
+    if difference.ratio is None:
+        return "not compared: not every run that ended reached the target"
+    if difference.interval is None or difference.p_value is None:
+        return f"{difference.ratio:.3g} x; no winner: fewer than {MINIMUM_RUNS} runs of one of them"
+    between = f"{difference.interval.low:.3g} to {difference.interval.high:.3g}"
+    numbers = f"{difference.ratio:.3g} x (95 % interval {between}, p = {difference.p_value:.2g})"
+    if winner:
+        return f"{numbers}: {winner}"
+    needed = difference.runs_needed
+    more = f"; about {needed} runs of each would show a difference of this size" if needed else ""
+    return f"{numbers}: no winner, inside noise{more}"
+
+
+def _tables(comparison: Comparison) -> Iterator[Table]:
+    names = tuple(f"{group.name}" for group in comparison.groups)
+    if comparison.differences:
+        rows = tuple((sanitise(key, 40), *(sanitise(v, 60) for v in values)) for key, values in comparison.differences)
+        yield Table("Differences of configuration", ("what", *names), rows)
+    yield Table(
+        "Groups",
+        (
+            "group",
+            "runs",
+            "reached",
+            "median s to target",
+            "95 % interval",
+            "olympic mean",
+            "median rate/s",
+            "95 % interval",
+        ),
+        tuple(_group_row(group) for group in comparison.groups),
+        notes=(
+            "Olympic mean: without the least and the greatest. Intervals: bootstrap of the median; none below 3 runs.",
+        ),
+    )
+    yield Table(
+        "Every run",
+        ("run", "group", "seed", "status", "s to target", "interpolated s", "steps", "samples", "rate/s", "wall s"),
+        tuple(_run_row(group, run) for group in comparison.groups for run in group.runs),
+        notes=("Interpolated: where a straight line between two evaluations crosses the target.",),
+    )
+
+
+def _group_row(group: Group) -> tuple[str, ...]:
+    times, rates = group.times, group.rates
+    return (
+        sanitise(f"{group.name} {group.label}".strip(), 40),
+        str(len(group.runs)),
+        str(group.reached),
+        _number(times.median),
+        _interval(times),
+        _number(times.olympic_mean),
+        _number(rates.median),
+        _interval(rates),
+    )
+
+
+def _run_row(group: Group, run: Entry) -> tuple[str, ...]:
+    metrics = run.metrics
+    return (
+        sanitise(metrics.spec.run_id, 80),
+        group.name,
+        str(metrics.spec.seed),
+        metrics.status,
+        _number(run.time_to_target_s),
+        _number(run.crossing_s),
+        _whole(run.at_target("steps")),
+        _whole(run.at_target("samples")),
+        _number(metrics.throughput.tokens_per_s or metrics.throughput.samples_per_s),
+        _number(metrics.split.wall_s),
+    )
+
+
+def _said(times: Sample) -> str:
+    if times.median is None:
+        return "the target was not reached"
+    between = f" (95 % interval {_interval(times)} s)" if times.interval else ""
+    return f"median time to target {duration(times.median)}{between}"
+
+
+def _interval(sample: Sample) -> str:
+    return f"{_number(sample.interval.low)} to {_number(sample.interval.high)}" if sample.interval else "-"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"

@@ -1,0 +1,132 @@
+"""Curves of bounded size, the guard's rules, what a page may ask for."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlb.dashboard import actions
+from mlb.dashboard.curve import Curve
+from mlb.dashboard.guard import Guard
+from mlb.dashboard.home import Home
+from mlb.dashboard.overview import Overview
+from mlb.dashboard.watch import RunWatch
+from mlb.errors import UsageError
+from stories import MS, Run, Story, small_run
+
+GUARD = Guard(8000, "token")
+GOOD = {"host": "127.0.0.1:8000", "x-mlb-token": "token"}
+
+
+def test_a_million_points_stay_few_and_keep_their_shape() -> None:
+    curve = Curve()
+    tracemalloc.start()
+    for i in range(1_000_000):
+        curve.add(i, i % 2)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    xs, ys = curve.to_json()
+    assert 400 <= len(xs) <= 800
+    assert xs == sorted(xs)
+    assert xs[-1] > 990_000
+    assert all(y == 0.5 for y in ys)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300))
+def test_a_curve_keeps_the_mean(values: list[float]) -> None:
+    curve = Curve(limit=16)
+    for i, value in enumerate(values):
+        curve.add(i, value)
+    kept = len(curve.ys) * curve.width
+    assert len(curve.ys) <= 16
+    assert sum(curve.ys) * curve.width == pytest.approx(sum(values[:kept]), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "cookie", "status"),
+    [
+        ("GET", GOOD, None, None),
+        ("GET", {"host": "localhost:8000"}, "token", None),
+        ("GET", {"host": "127.0.0.1:8000"}, None, 401),
+        ("GET", {"host": "127.0.0.1:8000"}, "tokeN", 401),
+        ("GET", {**GOOD, "host": "evil.example:8000"}, "token", 421),
+        ("GET", {"x-mlb-token": "token"}, None, 421),
+        ("POST", GOOD, None, None),
+        ("POST", {**GOOD, "origin": "http://127.0.0.1:8000"}, None, None),
+        ("POST", {"host": "127.0.0.1:8000"}, "token", 401),
+        ("POST", {**GOOD, "origin": "http://evil.example"}, "token", 403),
+        ("POST", {**GOOD, "origin": "null"}, "token", 403),
+        ("DELETE", {"host": "127.0.0.1:8000"}, "token", 401),
+    ],
+)
+def test_who_may_ask(method: str, headers: dict[str, str], cookie: str | None, status: int | None) -> None:
+    refused = GUARD.refusal(method, headers, cookie)
+    assert (refused[0] if refused else None) == status
+
+
+def test_two_dashboards_have_two_tokens() -> None:
+    assert Guard(1).token != Guard(1).token
+    assert len(Guard(1).token) >= 40
+
+
+HOME = Home(Path("/nowhere"), Path("/nowhere"), [{"name": "task3a"}], ("false",))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"task": "task9"},
+        {"task": "stop"},
+        {"task": "task3a", "data_dir": "/etc"},
+        {"task": "task3a", "goal": "--help"},
+        {"task": "task3a", "ranks": "2; rm"},
+        {"task": "task3a", "ranks": [2]},
+        {"task": "task3a", "ranks": True},
+        {"task": ["task3a"]},
+    ],
+)
+def test_what_a_page_may_not_ask_for(asked: dict) -> None:
+    with pytest.raises(UsageError):
+        actions.start(HOME, asked)
+
+
+def test_a_watch_reads_on_where_it_stopped(tmp_path: Path) -> None:
+    run = Run(tmp_path, ranks=1)
+    watch = RunWatch(run.folder, run.spec)
+    assert not watch.poll()
+    story = Story(0).start().event("run_start").step(*[MS] * 7)
+    run.tell(story)
+    assert watch.poll()
+    assert not watch.poll()
+    assert watch.to_json()["steps"] == 1
+    run.tell(story.step(*[MS] * 7).evaluate(420.0, MS).event("run_stop", status="success", reason="goal").stop())
+    assert watch.poll()
+    said = watch.to_json()
+    assert (said["steps"], said["doing"]) == (2, "ended: goal")
+    assert said["quality"] == [[0.015], [420.0]]
+    assert sum(said["split"].values()) == pytest.approx(1.0)
+
+
+def test_hostile_events_end_up_as_text(tmp_path: Path) -> None:
+    run = Run(tmp_path, ranks=1)
+    story = Story(0).start().event("run_start").event("step", step="<b>", step_ns=-1, loss="nan", tokens=[1])
+    story.event("eval_accuracy", value=1e999, split="validation").event("stage", name={"<script>": 1})
+    run.write(0, story.bytes + b"rubbish\n" + b"[" * 5000 + b"\n")
+    watch = RunWatch(run.folder, run.spec)
+    watch.poll()
+    json.dumps(watch.to_json(), allow_nan=False)
+
+
+def test_the_overview_shows_every_kind_of_run(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    small_run(runs, run_id="good")
+    Run(runs, run_id="lost").node(state="running", agent_pid=2**22 + 1, agent_start_ticks=1)
+    (runs / "broken").mkdir()
+    (runs / "broken" / "run.json").write_text("{")
+    rows = {row["run"]: row for row in Overview(Home(runs, tmp_path, [], ())).to_json()["runs"]}
+    assert rows["good"]["result"] == "goal reached in 5.2 s"
+    assert rows["lost"]["state"] == "lost"
+    assert rows["broken"]["state"] == "unreadable"

@@ -1,0 +1,72 @@
+"""The report in a real browser: no request, no error, any width, dark, on paper, by keyboard."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlb.pages.page import run_page
+from mlb.results.metrics import compute
+from mlb.results.series import series_of
+from stories import small_run
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page")
+    folder = small_run(path).folder
+    metrics = compute(folder)
+    file = path / "report.html"
+    file.write_text(run_page(folder, metrics, series_of(folder, metrics), "nothing was rented"))
+    return file
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_asks_for_nothing(browser: Any, report: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(report.as_uri())
+    assert requests == [report.as_uri()]
+    assert not complaints
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert light == (scheme == "light")
+    page.close()
+
+
+def test_it_is_read_by_keyboard(browser: Any, report: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the report"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main")
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details[open]").count() == 1
+    page.close()
+
+
+def test_the_tree_that_a_screen_reader_gets(browser: Any, report: Path) -> None:
+    page = browser.new_page()
+    page.goto(report.as_uri())
+    assert page.get_by_role("img", name="Validation perplexity against the clock").count() == 1
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.get_by_role("table", name="Evaluations").count() == 1
+    assert page.get_by_role("navigation", name="Sections").count() == 1
+    page.close()
+
+
+def test_it_prints(browser: Any, report: Path, tmp_path: Path) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(report.as_uri())
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    pdf = page.pdf(path=str(tmp_path / "report.pdf"), format="A4")
+    assert 2 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 8
+    page.close()
