@@ -18,7 +18,6 @@ from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
 from .console import note, show_json, show_text
 from .dirs import runs_dir
 from .edge import debugging
-from .follow import conclude, follow
 from .plan_view import show_plan
 
 
@@ -43,6 +42,9 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
 
 def finish(started: Started, *, detach: bool, as_json: bool) -> int:
     """Let go of a run that was launched, or follow it to its end; returns the exit code."""
+    # Not before the launch: what reads logs is slower to load than all that starts a run.
+    from .follow import conclude, follow
+
     if started.interrupted:
         return conclude(started.folder, None, as_json)
     if detach:
