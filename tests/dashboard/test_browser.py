@@ -83,6 +83,7 @@ def test_a_page_says_when_the_dashboard_is_gone(page: Any, dashboard: Dashboard)
 
 def test_a_real_run_is_started_followed_and_another_stopped(page: Any, dashboard: Dashboard, mlb_home: Path) -> None:
     """One run ends by itself after its steps; the next would go on for minutes and is stopped."""
+    page.get_by_label("Task").select_option("task3a")
     page.get_by_label("Data").select_option("synthetic")
     page.get_by_role("textbox", name="Ranks").fill("1")
     page.get_by_role("textbox", name="Steps").fill("40")
@@ -101,6 +102,7 @@ def test_a_real_run_is_started_followed_and_another_stopped(page: Any, dashboard
 
 
 def test_a_refusal_is_shown(page: Any) -> None:
+    page.get_by_label("Task").select_option("task3a")
     page.get_by_label("Data").select_option("synthetic")
     page.get_by_role("textbox", name="Ranks").fill("4000")
     page.get_by_role("button", name="Start", exact=True).click()
@@ -109,6 +111,7 @@ def test_a_refusal_is_shown(page: Any) -> None:
 
 @pytest.mark.slow
 def test_a_smoke_run_is_followed_to_its_goal(page: Any, dashboard: Dashboard) -> None:
+    page.get_by_label("Task").select_option("task3a")
     page.get_by_label("Data").select_option("synthetic")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("ended: goal").wait_for(timeout=280_000)
