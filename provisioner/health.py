@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ from ..results.text import sanitise
 from . import health_on_node
 from .bootstrap import HOME, ReadyNode
 from .fan_out import fan_out
-from .health_gate import Limits, Problem, judge
-from .links import Link, all_reduce, measure
+from .health_gate import Limits, Problem, judge, slow_links
+from .links import Link, all_reduce, measure_fairly
 from .ssh import SshTransport
 
 SCHEMA_VERSION = 1
@@ -73,9 +73,10 @@ def check(
     said = fan_out(doors, _examine)
     facts = {name: answer for name, answer in said.items() if not isinstance(answer, MlbError)}
     known = _recall(remembered, unix_ns, facts) if remembered else None
-    links = known.links if known else measure({name: doors[name] for name in facts}) if len(facts) > 1 else ()
+    limits = limits or Limits()
+    links = known.links if known else _links({name: doors[name] for name in facts}, limits)
     asked = {name: doors[name].node.gpus for name in facts}
-    problems, warnings = judge(facts, asked, links, limits or Limits())
+    problems, warnings = judge(facts, asked, links, limits)
     problems += [Problem(name, sanitise(e)) for name, e in said.items() if isinstance(e, MlbError)]
     reduced = known.all_reduce if known else None
     if not problems and len(facts) > 1 and reduced is None:
@@ -119,6 +120,10 @@ def _recall(file: Path, now_ns: int, facts: Mapping[str, Mapping[str, Any]]) -> 
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _links(doors: Mapping[str, SshTransport], limits: Limits) -> Sequence[Link]:
+    return measure_fairly(doors, lambda links: slow_links(links, limits)) if len(doors) > 1 else ()
 
 
 def _examine(door: SshTransport) -> dict[str, Any]:

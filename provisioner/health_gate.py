@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..results.text import sanitise
-from .links import Link
+from .links import Link, speed_of
 
 # NVML's nvmlClocksThrottleReasons: hardware slowdown, software thermal, hardware thermal, hardware power brake.
 _SLOWED = {0x08: "hardware slowdown", 0x20: "heat (software)", 0x40: "heat (hardware)", 0x80: "power brake"}
@@ -97,20 +97,28 @@ def _room_problems(facts: Facts, limits: Limits) -> list[Problem]:
 
 def _link_problems(links: Sequence[Link], limits: Limits) -> list[Problem]:
     found = [Problem(link.a, f"no link to {link.b}: {link.problem}") for link in links if link.problem]
-    speeds = {link: min(link.bits_per_s_out or 0.0, link.bits_per_s_in or 0.0) for link in links if not link.problem}
-    if len(speeds) < 3:
-        return found  # of two links nobody can say which is the odd one
-    # Not the median: of three nodes one slow one has two of the three links.
-    usual = statistics.quantiles(speeds.values(), n=4)[2]
-    slow = [link for link, speed in speeds.items() if speed < limits.slow_link * usual]
+    slow, usual = slow_links(links, limits), _usual_speed(links)
     # A node that is slow is slow to everybody: it is in more slow links than its partners are.
     count = Counter(end for link in slow for end in (link.a, link.b))
     for link in slow:
         culprit = link.a if count[link.a] >= count[link.b] else link.b
         other = link.b if culprit == link.a else link.a
-        text = f"{speeds[link] / 1e6:,.0f} Mbit/s to {other}; the best of {len(speeds)} links have {usual / 1e6:,.0f}"
+        text = f"{speed_of(link) / 1e6:,.0f} Mbit/s to {other}; the best of {len(links)} links have {usual / 1e6:,.0f}"
         found.append(Problem(culprit, text))
     return found
+
+
+def slow_links(links: Sequence[Link], limits: Limits) -> list[Link]:
+    """The links that work, but far slower than the others."""
+    usual = _usual_speed(links)
+    return [link for link in links if not link.problem and speed_of(link) < limits.slow_link * usual]
+
+
+def _usual_speed(links: Sequence[Link]) -> float:
+    """What the better links have; 0 where nobody can say, as with two links: which is the odd one?"""
+    speeds = [speed_of(link) for link in links if not link.problem]
+    # Not the median: of three nodes one slow one has two of the three links.
+    return statistics.quantiles(speeds, n=4)[2] if len(speeds) > 2 else 0.0
 
 
 def _rtt_warnings(links: Sequence[Link], limits: Limits) -> list[Problem]:

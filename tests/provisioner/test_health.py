@@ -13,7 +13,7 @@ from mlb.errors import NodeUnfit
 from mlb.provisioner import bootstrap, health, links, wheel
 from mlb.provisioner.bootstrap import ReadyNode
 from mlb.provisioner.fan_out import refuse_if_any_failed
-from mlb.provisioner.health_gate import Limits, judge
+from mlb.provisioner.health_gate import Limits, judge, slow_links
 from mlb.provisioner.links import Link
 from mlb.provisioner.ssh import SshTransport
 from ssh_fleet import SshFleet
@@ -78,6 +78,28 @@ def test_the_node_that_is_slow_to_everybody_is_named() -> None:
 def test_all_links_alike_are_fine_however_slow() -> None:
     measured = [Link(a, b, 1e-4, 1e7, 1e7) for a, b in links.pairs_of("abcd")]
     assert judge({}, {}, measured, Limits()) == ([], [])
+
+
+def test_a_link_that_was_slow_once_is_measured_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def measure(_doors: Any, rounds: Any = None) -> list[Link]:
+        asked.append(rounds)
+        once = rounds is None
+        pairs = links.pairs_of("abcd") if once else [pair for these in rounds for pair in these]
+        speeds = {("a", "b"): 1e8 if once else 8e9, ("c", "d"): 1e8 if once else 2e8}
+        return [Link(a, b, 1e-4, speeds.get((a, b), 9e9), 9e9) for a, b in pairs]
+
+    monkeypatch.setattr(links, "measure", measure)
+    found = links.measure_fairly({}, lambda these: slow_links(these, Limits()))
+    assert asked == [None, [[("a", "b")], [("c", "d")]]]
+    assert {(link.a, link.b): links.speed_of(link) for link in found} == {
+        **dict.fromkeys(links.pairs_of("abcd"), 9e9),
+        ("a", "b"): 8e9,
+        ("c", "d"): 2e8,
+    }
+    problems, _ = judge({}, {}, found, Limits())
+    assert [p.evidence for p in problems] == ["200 Mbit/s to d; the best of 6 links have 9,000"]
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 7, 64])
