@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browser import browser as browser  # one for all rooms: Playwright starts once in a process
 
 ROOT = Path(__file__).resolve().parents[1]
 

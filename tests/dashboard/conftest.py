@@ -1,10 +1,9 @@
-"""A dashboard of its own for each test, and the browser."""
+"""A dashboard of its own for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import browser as browser
 from dashboards import Dashboard
 from support import Mlb, processes_of
 
