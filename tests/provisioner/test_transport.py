@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 import pytest
-from mlb.provisioner.on_node import systemd_argv
+from mlb.provisioner.on_node import _put_in_place, sha256_of, systemd_argv
 from mlb.provisioner.transport import LocalTransport, Slice
 from support import wait_until
 
@@ -52,3 +52,16 @@ def test_a_unit_of_systemd() -> None:
         "--property=WorkingDirectory=/h/run --"
     )
     assert "--user" not in systemd_argv(Path("/l"), "ab12", user=False)
+
+
+def test_a_part_that_another_receiver_has_put_in_its_place_is_there(tmp_path: Path) -> None:
+    part, target = tmp_path / "part", tmp_path / "file"
+    target.write_bytes(b"whole")
+    whole = sha256_of(target)
+    assert _put_in_place(part, target, whole) == whole
+    target.unlink()
+    assert _put_in_place(part, target, whole) == ""
+    part.write_bytes(b"torn")
+    assert _put_in_place(part, target, whole) not in ("", whole)
+    assert not part.exists()
+    assert not target.exists()
