@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -22,9 +22,9 @@ class StaleParameterServer(WeightExchange):
     """Stale synchronous parallel (Ho et al. 2013, "More effective distributed ML via a stale synchronous parallel
     parameter server"): a rank sends the change of its weights after each step and gets the server's weights back.
 
-    The server, a thread for each other rank beside rank 0's training, adds 1/n of every change. It answers a rank's
-    step t once every rank has sent its step t - staleness: 0 is synchronous, and gives what the mean of the changes
-    gives.
+    The server, a thread for each other rank beside rank 0's training, adds 1/n of every change. Its answer to a rank's
+    step t holds every change up to step t - staleness and none after step t + staleness: 0 is synchronous, and gives
+    what the mean of the changes gives.
 
     Args:
         staleness: steps by which the fastest rank may be ahead of the slowest.
@@ -96,6 +96,7 @@ class Server:
         self.weights = weights
         self._staleness = staleness
         self._clocks = [0] * ranks
+        self._answered = [0] * ranks
         self._changed = threading.Condition()
         self._broken: BaseException | None = None
 
@@ -106,15 +107,21 @@ class Server:
             RuntimeError: a rank is gone.
         """
         with self._changed:
+            # Who was answered first may be back with a later step before another has taken its answer.
+            self._wait(lambda: min(self._answered) >= step - 1 - self._staleness)
             self.weights.add_(change, alpha=1 / len(self._clocks))
             self._clocks[rank] = step
             self._changed.notify_all()
-            near = self._changed.wait_for(
-                lambda: self._broken or min(self._clocks) >= step - self._staleness, timeout=_PATIENCE_S
-            )
-            if self._broken or not near:
-                raise RuntimeError(f"gloo: the parameter server lost a rank: {self._broken or 'no answer'}")
-            return self.weights.clone()
+            self._wait(lambda: min(self._clocks) >= step - self._staleness)
+            answer = self.weights.clone()
+            self._answered[rank] = step
+            self._changed.notify_all()
+            return answer
+
+    def _wait(self, near: Callable[[], bool]) -> None:
+        arrived = self._changed.wait_for(lambda: self._broken or near(), timeout=_PATIENCE_S)
+        if self._broken or not arrived:
+            raise RuntimeError(f"gloo: the parameter server lost a rank: {self._broken or 'no answer'}")
 
     def serve(self, rank: int, link: dist.ProcessGroup) -> None:
         """Answer one rank until it says that it is done; runs on a thread of its own."""
