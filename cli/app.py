@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, catalog, config_show, dashboard, data, doctor, infra, man, report, runs, scale, share
+from . import bench, catalog, compare, config_show, dashboard, data, doctor, infra, man, report, runs, scale, share
 
 app = typer.Typer(
     name="mlb",
@@ -23,7 +23,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("scale")(scale.scale)
 app.command("report")(report.report)
-app.command("compare")(report.compare)
+app.command("compare")(compare.compare)
 app.command("pack")(share.pack)
 app.command("verify")(share.verify)
 app.command("rerun")(share.rerun)

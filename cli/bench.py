@@ -9,7 +9,8 @@ from typer.core import TyperGroup
 
 from ..errors import UsageError
 from . import config
-from .options import DataDir, FleetName, Json, Offline, Oversubscribe, Queue, SkipHealth, Wheelhouse
+from .options import Json
+from .request import request_from, takes_request
 
 
 class _TaskOrVerb(TyperGroup):
@@ -34,44 +35,15 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the ti
 
 
 @app.command("run", hidden=True)
+@takes_request()
 def run(
+    given: dict[str, Any],
     task: Annotated[str | None, typer.Argument(help="Which task; `mlb bench list` shows them.")] = None,
-    goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None,
-    ranks: Annotated[int | None, typer.Option(help="Processes on each node; a GPU each where there are GPUs.")] = None,
-    backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="reference, fast or custom (the reference, changed).")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a hyperparameter; the run is open.")
-    ] = None,
-    aggregation: Annotated[
-        str | None,
-        typer.Option(help="Communication pattern: NAME[:OPTION=VALUE[:...]]; `mlb bench patterns` shows them."),
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="real, or the name of a data set that stands in for it.")] = None,
-    data_dir: DataDir = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and data order.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="End after so many epochs, goal or not.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="End after so many training steps, goal or not.")] = None,
-    checkpoint: Annotated[
-        int | None, typer.Option(min=1, metavar="STEPS", help="Save the state after every so many steps.")
-    ] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on from a run's last checkpoint.")] = None,
-    fleet: FleetName = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Only so many of the fleet's nodes.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, help="Only so many GPUs of each node.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="So many runs, one after the other, each with a new seed.")] = 1,
-    queue: Queue = False,
-    hang_after: Annotated[
-        float, typer.Option(min=1, help="Seconds without progress that count as a hang (six times as long off steps).")
-    ] = 300.0,
-    skip_health: SkipHealth = False,
-    wheelhouse: Wheelhouse = None,
-    offline: Offline = False,
-    oversubscribe: Oversubscribe = False,
-    measure_overhead: Annotated[
-        bool,
-        typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),
-    ] = False,
+    repeat: Annotated[
+        int,
+        typer.Option(min=1, help="So many runs with a seed each; the same command goes on where it was ended."),
+    ] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="task0a: a few sizes only, in seconds.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be started, and stop.")] = False,
@@ -80,15 +52,10 @@ def run(
 ) -> None:
     """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     if task == "task0a":
-        if fleet is not None or nodes is not None or gpus is not None or dry_run:
-            raise UsageError(
-                "task0a runs on this machine only.", fix="Leave --fleet, --nodes, --gpus and --dry-run out."
-            )
-        raise typer.Exit(_raw(goal, ranks, backend, oversubscribe, quick, detach, as_json))
+        raise typer.Exit(_raw(given, quick=quick, detach=detach, dry_run=dry_run, as_json=as_json))
     if quick:
         raise UsageError("--quick is task0a's alone.", fix="mlb bench task0a --quick, or a task with --goal smoke")
     from . import bench_run
-    from .bench_spec import Request
 
     if resume is not None:
         from .bench_resume import bench_resumed
@@ -96,31 +63,7 @@ def run(
         raise typer.Exit(bench_resumed(resume, task=task, detach=detach, dry_run=dry_run, as_json=as_json))
     if task is None:
         raise UsageError("Which task?", fix="`mlb bench list` shows them; or name a run to go on with: --resume RUN")
-    request = Request(
-        task=task,
-        goal=config.value("goal", goal),
-        recipe=recipe,
-        settings=tuple(settings or ()),
-        ranks=config.value("ranks", ranks),
-        backend=config.value("backend", backend),
-        aggregation=config.value("aggregation", aggregation),
-        data=config.value("data", data),
-        data_dir=config.value("data_dir", data_dir),
-        seed=config.value("seed", seed),
-        max_epochs=epochs,
-        max_steps=steps,
-        checkpoint_steps=checkpoint,
-        offline=offline,
-        oversubscribe=oversubscribe,
-        measure_overhead=measure_overhead,
-        fleet=config.value("fleet", fleet),
-        nodes=nodes,
-        gpus=gpus,
-        queue=queue,
-        skip_health=skip_health,
-        hang_after_s=hang_after,
-        wheelhouse=wheelhouse,
-    )
+    request = request_from(task, given)
     if repeat > 1 and not dry_run:
         from .repeat import bench_repeated
 
@@ -132,22 +75,16 @@ def run(
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
 
 
-def _raw(
-    goal: str | None,
-    ranks: int | None,
-    backend: str | None,
-    oversubscribe: bool,
-    quick: bool,
-    detach: bool,
-    as_json: bool,
-) -> int:
+def _raw(given: dict[str, Any], *, quick: bool, detach: bool, dry_run: bool, as_json: bool) -> int:
     from . import bench_raw
 
+    if dry_run or any(given[name] is not None for name in ("fleet", "nodes", "gpus")):
+        raise UsageError("task0a runs on this machine only.", fix="Leave --fleet, --nodes, --gpus and --dry-run out.")
     request = bench_raw.RawRequest(
-        goal="quick" if quick else goal,
-        ranks=config.value("ranks", ranks),
-        backend=config.value("backend", backend),
-        oversubscribe=oversubscribe,
+        goal="quick" if quick else given["goal"],
+        ranks=config.value("ranks", given["ranks"]),
+        backend=config.value("backend", given["backend"]),
+        oversubscribe=given["oversubscribe"],
     )
     return bench_raw.bench(request, detach=detach, as_json=as_json)
 

@@ -26,10 +26,11 @@ from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
 from ..tasks.catalogue import Goal
 from .bench_run import Started, debug_stage
-from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
+from .bench_spec import Ask, Where, make_spec, new_run_id, prepare
 from .console import note, progress
 from .dirs import cache_dir, runs_dir
 from .fleets import doors_to, let_go, watcher
+from .request import Request
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
@@ -98,7 +99,8 @@ def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
 
 def _where(fleet: Fleet, request: Request) -> Where:
     names = tuple(nodes_of(fleet, request.nodes))
-    return Where(new_run_id(request.task, fleet.name), fleet.name, names, caveats(fleet))
+    run_id = request.run_id or new_run_id(request.task, fleet.name)
+    return Where(run_id, fleet.name, names, caveats(fleet))
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks.catalogue import Goal
 from . import fleets
-from .bench_spec import Ask, Request, Where, make_spec, new_run_id, prepare
+from .bench_spec import Ask, Where, make_spec, new_run_id, prepare
 from .console import note, show_json, show_text
 from .dirs import runs_dir
 from .edge import debugging
 from .plan_view import show_plan
+from .request import Request
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,10 @@ def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
     prepared = prepare(ask, shape)
     debug_stage("data ready", ask.asked_ns)
     return make_spec(
-        ask, shape, prepared, Where(new_run_id(ask.info.name, fleets.THIS_MACHINE), fleets.THIS_MACHINE)
+        ask,
+        shape,
+        prepared,
+        Where(request.run_id or new_run_id(ask.info.name, fleets.THIS_MACHINE), fleets.THIS_MACHINE),
     ), ask
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -20,42 +19,11 @@ from ..tasks import catalogue
 from ..tasks.catalogue import Choice, Goal, TaskInfo
 from .console import progress
 from .dirs import cache_dir, runs_dir
+from .request import Request
 from .revision import git_revision
 
 if TYPE_CHECKING:
     from ..tasks.catalogue import Prepared
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; None is "choose for me"."""
-
-    task: str
-    goal: str | None
-    recipe: str | None
-    settings: tuple[str, ...]
-    """`key=value`, as typed."""
-    ranks: int | None
-    backend: str | None
-    aggregation: str
-    data: str
-    data_dir: Path | None
-    seed: int | None
-    max_epochs: int | None
-    max_steps: int | None
-    checkpoint_steps: int | None
-    offline: bool
-    oversubscribe: bool
-    measure_overhead: bool = False
-    fleet: str | None = None
-    nodes: int | None = None
-    gpus: int | None = None
-    queue: bool = False
-    skip_health: bool = False
-    hang_after_s: float = 300.0
-    wheelhouse: Path | None = None
-    global_batch: int | None = None
-    """Of all ranks together; None for the recipe's batch on each rank."""
 
 
 @dataclass(frozen=True)

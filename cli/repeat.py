@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
-from ..results.metrics import Metrics
+from ..results.metrics import Metrics, compute
+from ..results.run import RunFolder
 from ..results.table import Table, text_of_table
 from ..results.text import duration
-from ..tasks import catalogue
-from . import bench_run
-from .console import note, result_width, show_json, show_text
+from . import matrix_run
+from .console import result_width, show_json, show_text
+from .dirs import runs_dir
 from .edge import INTERRUPTED
-from .follow import exit_code, follow, settle
-
-if TYPE_CHECKING:
-    from .bench_spec import Request
+from .follow import exit_code
+from .request import Request
 
 
 def bench_repeated(request: Request, times: int, *, as_json: bool) -> int:
     """Run a request so many times, the seed counted up; the exit code is that of the worst run.
 
-    A run that is interrupted is named and left out of the summary.
+    A run that is interrupted is named and left out of the summary; the same command makes it again.
 
     Raises:
         RunFailed: a run failed; the ones after it were not started.
     """
-    base = catalogue.task(request.task).default_seed if request.seed is None else request.seed
-    finished: list[Metrics] = []
-    for number in range(times):
-        started = bench_run.start(replace(request, seed=base + number))
-        note(f"run {number + 1} of {times}")
-        bench_run.announce(started)
-        state = None if started.interrupted else follow(started.folder)
-        if state is None:
-            note(f"detached: this run goes on, the {times - number - 1} after it were not started")
-            return INTERRUPTED
-        try:
-            finished.append(settle(started.folder, state))
-        except Interrupted as error:
-            note(error.what)
+    folder, matrix = matrix_run.matrix_for("repeat", request, [{}], times)
+    matrix, detached = matrix_run.run_all(folder, matrix, request)
+    if detached:
+        return INTERRUPTED
+    finished = [compute(RunFolder(runs_dir() / cell.run_id)) for cell in matrix.cells if cell.succeeded]
     if as_json:
-        show_json({"runs": [metrics.to_json() for metrics in finished], "interrupted": times - len(finished)})
+        show_json({"runs": [metrics.to_json() for metrics in finished], "interrupted": matrix.left})
     else:
         show_text("\n".join(text_of_table(_table(finished, times), result_width())))
+    matrix_run.shown(folder, matrix)
     return max([exit_code(metrics) for metrics in finished], default=Interrupted.exit_code)
 
 

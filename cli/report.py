@@ -1,4 +1,4 @@
-"""`mlb report` and `mlb compare`: runs in words, made again from their files alone."""
+"""`mlb report`: runs in words, made again from their files alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def report(
     """Report on RUN...: goal, time to it, and where the time went."""
     from . import report_files
 
-    folders = _find(run or [None])
+    folders = find_all(run or [None])
     exports = {kind: path for kind, path in (("trace", trace), ("parquet", parquet), ("mllog", mllog)) if path}
     if exports:
         report_files.export_one(folders, exports)
@@ -50,37 +50,7 @@ def report(
         _show(folders, as_json=as_json, markdown=markdown)
 
 
-def compare(
-    run: Annotated[list[str], typer.Argument(help="Runs by id, part of it, or folder.")],
-    as_json: Json = False,
-    markdown: Markdown = False,
-    html: Html = None,
-    mixed: Mixed = False,
-    by: Annotated[
-        str, typer.Option(metavar="WORD,...", help="Group by these words of the configuration only: aggregation,ranks.")
-    ] = "",
-) -> None:
-    """Compare RUN...: what differs between them, and which differences are outside noise."""
-    from ..pages.page import comparison_page
-    from ..results.compare import compare as compare_runs
-    from ..results.compare import entry_of
-    from ..results.compare_report import render_comparison
-    from ..results.table import markdown_of, text_of
-    from .console import result_width, show_json, show_text
-    from .report_files import write
-
-    words = [word.strip() for word in by.split(",") if word.strip()]
-    made = compare_runs([entry_of(folder) for folder in _find(run)], mixed=mixed, by=words)
-    if html:
-        write(html, comparison_page(made))
-    elif as_json:
-        show_json(made.to_json())
-    else:
-        report = render_comparison(made)
-        show_text((markdown_of(report) if markdown else text_of(report, result_width(off_terminal=200))).rstrip())
-
-
-def _find(names: Sequence[str | None]) -> list[RunFolder]:
+def find_all(names: Sequence[str | None]) -> list[RunFolder]:
     """The runs, each once."""
     from ..provisioner.runs import find
     from .dirs import runs_dir

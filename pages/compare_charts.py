@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 from typing import Final
 
+from ..results.breakdown import STEP_PARTS
 from ..results.comparison import Comparison, Entry, Group
 from ..results.statistics import Sample
 from ..results.text import sanitise
-from .plot import Axis, Chart, Dot, Rule, Shape, Tick, polyline, x_axis, y_axis
+from .charts import words
+from .plot import Axis, Chart, Dot, Rule, Shape, Tick, bar, polyline, x_axis, y_axis
 
 _AXES: Final = {
     "time": "seconds from run_start, everything on the clock",
@@ -18,6 +21,8 @@ _AXES: Final = {
 _STYLES: Final = 8
 _LANE = 46.0
 _LEFT = 64.0
+_BAR, _GAP = 18.0, 8.0
+_CSS: Final = {"exposed_transfer": "transfer", "exposed_wait": "wait"}
 
 
 def charts_of_comparison(comparison: Comparison) -> list[Chart]:
@@ -25,7 +30,48 @@ def charts_of_comparison(comparison: Comparison) -> list[Chart]:
     charts = [_quality(comparison, axis) for axis in _AXES]
     charts.append(_strip(comparison, "times", "Time to target, every run", "seconds"))
     charts.append(_strip(comparison, "rates", "Throughput, every run", "per second, within steps"))
+    charts.append(_split(comparison))
     return [chart for chart in charts if chart]
+
+
+def _split(comparison: Comparison) -> Chart | None:
+    """A bar a group: the parts of its mean step, over ranks and runs."""
+    bars = [(group, _parts_ms(group)) for group in comparison.groups]
+    longest = max((sum(parts.values()) for _, parts in bars), default=0.0)
+    if longest <= 0:
+        return None
+    x = x_axis(0, longest, left=_LEFT)
+    shapes, lanes = [], []
+    for row, (group, parts) in enumerate(bars):
+        at, top = 0.0, 14 + row * (_BAR + _GAP)
+        lanes.append(Tick(top + _BAR / 2, group.name))
+        for part, long_ms in parts.items():
+            left, right = x.at(at), x.at(at + long_ms)
+            said = f"{group.name}: {words(_CSS.get(part, part))} {long_ms:.3g} ms"
+            shapes.append(Shape(bar(left, top, right - left, _BAR), f"area part-{_CSS.get(part, part)}", said))
+            at += long_ms
+    drawn = dict.fromkeys(part for _, parts in bars for part, long_ms in parts.items() if long_ms > 0)
+    return Chart(
+        id="split-of-step",
+        title="Where a step's time went",
+        about="A bar a group: "
+        + "; ".join(f"{sanitise(g.name)} {sum(parts.values()):.3g} ms" for g, parts in bars if parts)
+        + ". Means over steps, ranks and runs.",
+        x_label="milliseconds",
+        y_label="",
+        x_ticks=x.ticks(),
+        y_ticks=tuple(lanes),
+        height=14 + len(bars) * (_BAR + _GAP) + 44,
+        shapes=tuple(shapes),
+        legend=tuple((f"part-{_CSS.get(part, part)}", words(_CSS.get(part, part))) for part in drawn),
+        grid=False,
+    )
+
+
+def _parts_ms(group: Group) -> dict[str, float]:
+    found = [run.metrics.communication for run in group.runs if run.counts]
+    compared = [one for one in found if one is not None and one.ranks]
+    return {part: fmean(one.mean_ms(part) for one in compared) for part in STEP_PARTS} if compared else {}
 
 
 def _quality(comparison: Comparison, axis: str) -> Chart | None:

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import Final
 
 from ..errors import UsageError, did_you_mean
-from .comparison import Comparison, Entry, Group, Pair
+from .comparison import Comparison, Effect, Entry, Fastest, Group, Pair
+from .measures import samples_of
 from .metrics import Metrics, compute
 from .run import RunFolder, RunSpec
 from .series import series_of
@@ -67,21 +68,41 @@ def compare(runs: Sequence[Entry], *, mixed: bool = False, by: Sequence[str] = (
             fix=f"Group them by fewer words with --by; these differ: {', '.join(differing)}.",
         )
     groups = tuple(
-        _group(
+        group_of(
             string.ascii_uppercase[i],
+            _label([configurations[member] for member in members], keys),
             [runs[member] for member in members],
-            _joined([configurations[member] for member in members]),
-            keys,
         )
         for i, members in enumerate(together.values())
     )
+    return compared(groups, mixed=reasons)
+
+
+def compared(groups: Sequence[Group], *, mixed: tuple[str, ...] = (), effects: Sequence[Effect] = ()) -> Comparison:
+    """All that can be said of groups, each of one run or more; the first is what the others are held against."""
+    every = {group.name: [_configuration(run.metrics) for run in group.runs] for group in groups}
+    differing = _differing([one for configurations in every.values() for one in configurations])
+    joined = {name: _joined(configurations) for name, configurations in every.items()}
     return Comparison(
-        groups=groups,
-        differences=tuple((name, tuple(g.configuration.get(name, "-") for g in groups)) for name in differing),
+        groups=tuple(groups),
+        differences=tuple((name, tuple(joined[g.name].get(name, "-") for g in groups)) for name in differing),
         pairs=tuple(_pair(groups[0], group) for group in groups[1:]),
-        mixed=reasons,
+        mixed=mixed,
         warnings=tuple(_warnings(groups)),
+        fastest=_fastest(groups),
+        effects=tuple(effects),
     )
+
+
+def _fastest(groups: Sequence[Group]) -> Fastest | None:
+    """Only groups that always reached the target: elsewhere only the lucky runs would be compared."""
+    whole = [group for group in groups if group.reached and group.reached == group.counting]
+    if len(whole) < 2:
+        return None
+    first, *others = sorted(whole, key=lambda group: group.times.median or 0.0)
+    told = {g.name: difference_of(first.times.values, g.times.values).decided(len(others)) for g in others}
+    noise, beaten = (tuple(name for name, apart in told.items() if apart is wanted) for wanted in (False, True))
+    return Fastest(first.name, noise, beaten)
 
 
 def _chosen(by: Sequence[str], configurations: Sequence[Mapping[str, str]]) -> Sequence[str]:
@@ -136,16 +157,23 @@ def _differing(configurations: Sequence[Mapping[str, str]]) -> list[str]:
     return [name for name in names if len({c.get(name) for c in configurations}) > 1]
 
 
-def _group(name: str, runs: Sequence[Entry], configuration: Mapping[str, str], differing: Sequence[str]) -> Group:
+def _label(configurations: Sequence[Mapping[str, str]], keys: Sequence[str]) -> str:
+    together = _joined(configurations)
+    return ", ".join(f"{key} {together.get(key, '-')}" for key in keys[:3])
+
+
+def group_of(name: str, label: str, runs: Sequence[Entry]) -> Group:
+    """Runs of one configuration; those that broke off are in no number."""
     counting = [run.metrics for run in runs if run.counts]
     rates = [m.throughput.tokens_per_s or m.throughput.samples_per_s for m in counting]
     return Group(
         name=name,
-        label=", ".join(f"{key} {configuration.get(key, '-')}" for key in differing[:3]),
+        label=label,
         runs=tuple(runs),
         times=sample_of([run.time_to_target_s for run in runs if run.time_to_target_s is not None]),
         rates=sample_of([rate for rate in rates if rate]),
-        configuration=configuration,
+        configuration=_joined([_configuration(run.metrics) for run in runs]),
+        measures=samples_of(runs),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .comparison import Comparison, Entry, Group, Pair
+from .comparison import Comparison, Entry, Fastest, Group, Pair
+from .measure_tables import interval_text, measure_tables, number_text
 from .statistics import MINIMUM_RUNS, Difference, Sample
 from .table import Report, Table
 from .text import count, duration, sanitise
@@ -51,6 +52,8 @@ def _winner(pair: Pair, difference: Difference, pairs: int, *, less_is_better: b
 
 def _verdicts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     pairs = len(comparison.pairs)
+    if comparison.fastest and not comparison.mixed and len(comparison.groups) > 2:
+        yield "Fastest to the target", _fastest(comparison.fastest)
     for pair in comparison.pairs:
         for name, difference, less in (("Time to target", pair.times, True), ("Throughput", pair.rates, False)):
             winner = "" if comparison.mixed else _winner(pair, difference, pairs, less_is_better=less)
@@ -69,6 +72,13 @@ def _verdict(difference: Difference, winner: str) -> str:
     needed = difference.runs_needed
     more = f"; about {needed} runs of each would show a difference of this size" if needed else ""
     return f"{numbers}: no winner, inside noise{more}"
+
+
+def _fastest(fastest: Fastest) -> str:
+    if not fastest.within_noise:
+        return f"{fastest.name}, outside noise against {', '.join(fastest.beaten)}"
+    apart = f"; outside noise against {', '.join(fastest.beaten)}" if fastest.beaten else ""
+    return f"no winner: {fastest.name} has the least median, inside noise of {', '.join(fastest.within_noise)}{apart}"
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
@@ -93,6 +103,7 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
             "Olympic mean: without the least and the greatest. Intervals: bootstrap of the median; none below 3 runs.",
         ),
     )
+    yield from measure_tables(comparison)
     yield Table(
         "Every run",
         ("run", "group", "seed", "status", "s to target", "interpolated s", "steps", "samples", "rate/s", "wall s"),
@@ -106,12 +117,12 @@ def _group_row(group: Group) -> tuple[str, ...]:
     return (
         sanitise(f"{group.name} {group.label}".strip(), 40),
         str(len(group.runs)),
-        str(group.reached),
-        _number(times.median),
-        _interval(times),
-        _number(times.olympic_mean),
-        _number(rates.median),
-        _interval(rates),
+        f"{group.reached} of {group.counting}",
+        number_text(times.median),
+        interval_text(times),
+        number_text(times.olympic_mean),
+        number_text(rates.median),
+        interval_text(rates),
     )
 
 
@@ -122,30 +133,20 @@ def _run_row(group: Group, run: Entry) -> tuple[str, ...]:
         group.name,
         str(metrics.spec.seed),
         metrics.status,
-        _number(run.time_to_target_s),
-        _number(run.crossing_s),
+        number_text(run.time_to_target_s),
+        number_text(run.crossing_s),
         _whole(run.at_target("steps")),
         _whole(run.at_target("samples")),
-        _number(metrics.throughput.tokens_per_s or metrics.throughput.samples_per_s),
-        _number(metrics.split.wall_s),
+        number_text(metrics.throughput.tokens_per_s or metrics.throughput.samples_per_s),
+        number_text(metrics.split.wall_s),
     )
 
 
 def _said(times: Sample) -> str:
     if times.median is None:
         return "the target was not reached"
-    between = f" (95 % interval {_interval(times)} s)" if times.interval else ""
+    between = f" (95 % interval {interval_text(times)} s)" if times.interval else ""
     return f"median time to target {duration(times.median)}{between}"
-
-
-def _interval(sample: Sample) -> str:
-    return f"{_number(sample.interval.low)} to {_number(sample.interval.high)}" if sample.interval else "-"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _whole(value: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from .metrics import Metrics
 from .quality import TEST_SPLIT
 from .series import Progress
-from .statistics import Difference, Sample, crossing
+from .statistics import Difference, Paired, Sample, crossing
 from .verdict import FAILED, GOAL_REACHED, INCOMPLETE, RUNNING, STOPPED
 
 _NOT_AVERAGED: Final = frozenset({FAILED, STOPPED, RUNNING, INCOMPLETE, "hang", "interrupted"})
@@ -72,6 +72,13 @@ class Group:
     rates: Sample
     """Tokens (samples where there are no tokens) a second."""
     configuration: Mapping[str, str]
+    measures: Mapping[str, Sample]
+    """By the names of `measures.MEASURES`."""
+
+    @property
+    def counting(self) -> int:
+        """Runs that came to their own end."""
+        return sum(run.counts for run in self.runs)
 
     @property
     def reached(self) -> int:
@@ -89,6 +96,35 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Fastest:
+    """The group with the least median time to the target, of those all of whose runs reached it."""
+
+    name: str
+    within_noise: tuple[str, ...]
+    """Other such groups that it is not told from; it is the winner where there are none."""
+    beaten: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EffectOn:
+    """What a change does to one measure, as a ratio."""
+
+    measure: str
+    ratio: Paired
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a value of a key does, against another one, everything else the same."""
+
+    key: str
+    first: str
+    second: str
+    pairs: int
+    on: tuple[EffectOn, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that can be said of some runs side by side."""
 
@@ -100,6 +136,10 @@ class Comparison:
     mixed: tuple[str, ...]
     """Why the runs do not belong side by side; empty where they do."""
     warnings: tuple[str, ...]
+    fastest: Fastest | None = None
+    """None where fewer than two groups always reached the target."""
+    effects: tuple[Effect, ...] = ()
+    """Of runs that were made to be compared."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -114,6 +154,8 @@ class Comparison:
                 }
                 for pair in self.pairs
             ],
+            "fastest": self.fastest and asdict(self.fastest),
+            "effects": [_effect_json(effect) for effect in self.effects],
             "mixed": list(self.mixed),
             "warnings": list(self.warnings),
         }
@@ -126,6 +168,9 @@ def _group_json(group: Group) -> dict[str, Any]:
         "configuration": dict(group.configuration),
         "time_to_target_s": _sample_json(group.times),
         "throughput_per_s": _sample_json(group.rates),
+        "reached": group.reached,
+        "ended": group.counting,
+        "measures": {name: _sample_json(sample) for name, sample in group.measures.items()},
         "runs": [
             {
                 "run": run.metrics.spec.run_id,
@@ -149,3 +194,8 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 def _difference_json(difference: Difference, comparisons: int) -> dict[str, Any]:
     interval = difference.interval and [difference.interval.low, difference.interval.high]
     return {**asdict(difference), "interval": interval, "decided": difference.decided(comparisons)}
+
+
+def _effect_json(effect: Effect) -> dict[str, Any]:
+    facts = {"key": effect.key, "first": effect.first, "second": effect.second, "pairs": effect.pairs}
+    return {**facts, **{one.measure: asdict(one.ratio) for one in effect.on}}

@@ -1,65 +1,19 @@
-"""A scaling series: which runs belong together, and what they say side by side."""
+"""A scaling series: what a matrix of runs on more and more nodes says side by side."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ..errors import ResultsInvalid
+from .matrix import Matrix
 from .metrics import Metrics, compute
-from .run import RunFolder, write_json
+from .run import RunFolder
 from .table import Table, text_of_table
 from .text import sanitise
 from .verdict import GOAL_MISSED, GOAL_REACHED
-
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of the series."""
-
-    nodes: int
-    gpus: int | None
-    """Of each node; None for all there are, and for nodes without any."""
-    repeat: int
-    seed: int
-    run_id: str = ""
-    """Empty before it was started."""
-    state: str = ""
-    """How it ended, as `RunState` has it; empty before that."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it came to its own end: anything else is run again when the series goes on."""
-        return self.state == "succeeded"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """One series, as `scale.json` has it."""
-
-    scale_id: str
-    mode: str
-    """`weak`: the batch of a rank stays the same; `strong`: that of all ranks together does."""
-    request: Mapping[str, Any]
-    """What the command was asked for: a command that asks for the same goes on with the series."""
-    cells: tuple[Cell, ...]
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def done(self) -> bool:
-        return all(cell.done for cell in self.cells)
-
-    def with_cell(self, index: int, **changes: Any) -> Scale:
-        """The series with one cell changed."""
-        cells = list(self.cells)
-        cells[index] = replace(cells[index], **changes)
-        return replace(self, cells=tuple(cells))
 
 
 @dataclass(frozen=True)
@@ -83,50 +37,24 @@ class Point:
     """Throughput, over that of the smallest size times the ratio of the ranks."""
 
 
-def read_scale(folder: Path) -> Scale:
-    """The series in a folder.
-
-    Raises:
-        ResultsInvalid: it holds none that can be read.
-    """
-    path = folder / "scale.json"
-    try:
-        raw = json.loads(path.read_text())
-        if raw["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"it has format {raw['schema_version']!r}, this version reads {SCHEMA_VERSION}")
-        return Scale(**{**raw, "cells": tuple(Cell(**cell) for cell in raw["cells"])})
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ResultsInvalid(
-            f"{path} is not a scaling series.",
-            why=f"{type(error).__name__}: {error}",
-            fix="Its runs are whole without it: mlb runs",
-        ) from error
-
-
-def write_scale(folder: Path, scale: Scale) -> None:
-    """Write the series down in one step."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(folder / "scale.json", asdict(scale))
-
-
-def points_of(scale: Scale, runs_dir: Path) -> tuple[Point, ...]:
+def points_of(matrix: Matrix, runs_dir: Path) -> tuple[Point, ...]:
     """The sizes that have a run which came to its own end, the smallest first; runs that were interrupted are left out.
 
     Raises:
         ResultsInvalid: a run's folder cannot be read.
     """
     by_size: dict[tuple[int, int], list[Metrics]] = {}
-    for cell in scale.cells:
-        if cell.done:
+    for cell in matrix.cells:
+        if cell.succeeded:
             metrics = compute(RunFolder(runs_dir / cell.run_id))
             if metrics.status in (GOAL_REACHED, GOAL_MISSED) and _step_s(metrics):
-                by_size.setdefault((metrics.spec.ranks, cell.nodes), []).append(metrics)
+                by_size.setdefault((metrics.spec.ranks, metrics.spec.nodes), []).append(metrics)
     sizes = sorted(by_size)
     rates = {size: mean(m.throughput.samples_per_s or 0.0 for m in by_size[size]) for size in sizes}
     return tuple(_point(size, by_size[size], rates[size], rates[sizes[0]] / sizes[0][0]) for size in sizes)
 
 
-def table_of(scale: Scale, points: Sequence[Point]) -> Table:
+def table_of(matrix: Matrix, points: Sequence[Point]) -> Table:
     """The series as a table."""
     headers = ("nodes", "ranks", "runs", "step ms", "samples/s", "efficiency %", "transfer ms", "wait ms")
     rows = tuple(
@@ -142,26 +70,24 @@ def table_of(scale: Scale, points: Sequence[Point]) -> Table:
         )
         for p in points
     )
-    missing = sum(not cell.done for cell in scale.cells)
-    stays = (
-        "each rank's batch stays the same" if scale.mode == "weak" else "the batch of all ranks together stays the same"
-    )
+    mode, missing = matrix.request["mode"], matrix.left
+    stays = "each rank's batch stays the same" if mode == "weak" else "the batch of all ranks together stays the same"
     notes = (
-        f"{scale.mode} scaling: {stays}. Efficiency: samples/s of a rank, over those of a rank of the smallest size.",
+        f"{mode} scaling: {stays}. Efficiency: samples/s of a rank, over those of a rank of the smallest size.",
         "Of a step, mean over the ranks: transfer, the network at work; wait, for a slower rank.",
-        *((f"{missing} of {len(scale.cells)} runs have not come to their own end.",) if missing else ()),
+        *((f"{missing} of {len(matrix.cells)} runs have not come to their own end.",) if missing else ()),
     )
-    return Table(sanitise(f"Scaling series {scale.scale_id}"), headers, rows, notes=notes)
+    return Table(sanitise(f"Scaling series {matrix.matrix_id}"), headers, rows, notes=notes)
 
 
-def to_text(scale: Scale, points: Sequence[Point], width: int = 100) -> str:
+def to_text(matrix: Matrix, points: Sequence[Point], width: int = 100) -> str:
     """The series for a terminal of `width` characters."""
-    return "\n".join(text_of_table(table_of(scale, points), width)) + "\n"
+    return "\n".join(text_of_table(table_of(matrix, points), width)) + "\n"
 
 
-def to_json(scale: Scale, points: Sequence[Point]) -> dict[str, Any]:
+def to_json(matrix: Matrix, points: Sequence[Point]) -> dict[str, Any]:
     """Plain data."""
-    return {**asdict(scale), "points": [asdict(point) for point in points]}
+    return {**asdict(matrix), "points": [asdict(point) for point in points]}
 
 
 def _point(size: tuple[int, int], runs: Sequence[Metrics], rate: float, rate_per_rank: float) -> Point:

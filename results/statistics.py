@@ -113,6 +113,43 @@ def difference_of(first: Sequence[float], second: Sequence[float]) -> Difference
     return Difference(ratio, _percentiles(ratios, CONFIDENCE), permutation_p(first, second), runs_needed(first, second))
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Ratios of runs that belong together two by two."""
+
+    ratio: float | None
+    """Their median."""
+    interval: Interval | None
+    p_value: float | None
+    """Chance of a mean log ratio at least this far from 0, if either sign were as likely for each (two-sided)."""
+
+    def decided(self, comparisons: int = 1) -> bool:
+        """As `Difference.decided`."""
+        if self.interval is None or self.p_value is None:
+            return False
+        return not self.interval.holds(1.0) and self.p_value <= (1 - CONFIDENCE) / comparisons + 1e-12
+
+
+def paired_of(ratios: Sequence[float]) -> Paired:
+    """Median, interval and sign-flip test (Fisher 1935) of positive ratios; no test decides below six of them."""
+    if not ratios:
+        return Paired(None, None, None)
+    logs = np.log(np.asarray(ratios, dtype=np.float64))
+    exact = 2 ** len(logs) <= _EXACT_UP_TO
+    signs = (
+        np.array(list(itertools.product((1.0, -1.0), repeat=len(logs))))
+        if exact
+        else np.random.default_rng(4).choice((1.0, -1.0), size=(_EXACT_UP_TO, len(logs)))
+    )
+    p_value = float(np.mean(np.abs(signs @ logs) >= abs(logs.sum()) * (1 - 1e-9)))
+    return Paired(statistics.median(ratios), bootstrap_interval(ratios), p_value)
+
+
+def least_runs(comparisons: int) -> int:
+    """Runs of each group below which no permutation test can decide, with so many comparisons at once."""
+    return next(n for n in itertools.count(MINIMUM_RUNS) if 2 / math.comb(2 * n, n) <= (1 - CONFIDENCE) / comparisons)
+
+
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     """Two-sided p-value of the difference of means under exchange of labels: exact where that is affordable.
 

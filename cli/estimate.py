@@ -1,0 +1,99 @@
+"""How long runs will take and what they will cost, from the runs that were made before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from ..provisioner.runs import all_runs
+from ..results.line import as_number
+from .dirs import runs_dir
+from .fleets import THIS_MACHINE, chosen
+from .request import Request
+
+_LOOK_AT = 300
+"""Newest runs that are looked at."""
+_ALIKE = ("task", "goal", "fleet")
+_CLOSE = ("aggregation", "backend", "ranks", "recipe", "max_steps", "dataset")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The time of some runs."""
+
+    seconds: float | None
+    """None where no run like them was made."""
+    known: int
+    """Runs it goes by."""
+    usd: float | None
+    """At the fleet's list price; None where it has none, 0 where nothing is rented."""
+    fleet_ends_unix_s: float
+    """Infinite where it does not."""
+
+
+def estimate(requests: Sequence[Request]) -> Estimate:
+    """The time and cost of runs one after the other: each as long as the median of the runs most like it."""
+    fleet = chosen(requests[0].fleet) if requests else None
+    past = _past()
+    times: list[float] = []
+    used = 0
+    for request in requests:
+        near = _nearest(request, fleet.name if fleet else THIS_MACHINE, past)
+        if not near:
+            return Estimate(None, 0, _usd(fleet, None), _ends(fleet))
+        times.append(median(near))
+        used = max(used, len(near))
+    return Estimate(sum(times), used, _usd(fleet, sum(times)), _ends(fleet))
+
+
+def _usd(fleet: Any, seconds: float | None) -> float | None:
+    if fleet is None:
+        return 0.0
+    if fleet.usd_per_hour is None or (seconds is None and fleet.usd_per_hour):
+        return None
+    return float(fleet.usd_per_hour * (seconds or 0.0) / 3600)
+
+
+def _ends(fleet: Any) -> float:
+    return float("inf") if fleet is None else float(fleet.expires_unix_s)
+
+
+def _past() -> list[tuple[dict[str, Any], float]]:
+    """What was asked for and the wall time of the runs that came to their own end, the newest first."""
+    found = []
+    for run in all_runs(runs_dir())[: -_LOOK_AT - 1 : -1]:
+        try:
+            spec, metrics = json.loads(run.spec.read_text()), json.loads(run.metrics.read_text())
+            wall_s = as_number(metrics["time"]["wall_s"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if wall_s and isinstance(spec, dict) and str(metrics.get("status", "")).startswith("goal"):
+            found.append((spec, wall_s))
+    return found
+
+
+def _nearest(request: Request, fleet: str, past: Sequence[tuple[dict[str, Any], float]]) -> list[float]:
+    from ..tasks import catalogue
+
+    info = catalogue.task(request.task)
+    goal = request.goal or info.default_goal
+    wanted = {
+        "task": request.task,
+        "goal": goal,
+        "fleet": fleet,
+        "aggregation": request.aggregation,
+        "backend": request.backend,
+        "ranks": request.ranks,
+        "recipe": request.recipe,
+        "max_steps": request.max_steps,
+        "dataset": info.goal(goal).data_named(request.data),
+    }
+    alike = [(spec, wall_s) for spec, wall_s in past if all(spec.get(name) == wanted[name] for name in _ALIKE)]
+    # A bound on the steps decides how long a run is: without the same one nothing is known.
+    alike = [one for one in alike if one[0].get("max_steps") == request.max_steps]
+    scored = [(sum(w is None or spec.get(n) == w for n, w in wanted.items() if n in _CLOSE), t) for spec, t in alike]
+    best = max((score for score, _ in scored), default=0)
+    return [t for score, t in scored if score == best][:5]

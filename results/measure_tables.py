@@ -1,0 +1,85 @@
+"""The measures of a comparison as tables: a row a group, each number with its interval; and what each change did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from .comparison import Comparison, Effect, Group
+from .measures import MEASURES
+from .statistics import Paired, Sample
+from .table import Table
+from .text import sanitise
+
+_TABLES: Final = {
+    "Work and quality": (
+        ("steps_to_target", "final_quality"),
+        "Steps to the target: of the runs that reached it.",
+    ),
+    "Time of a step": (
+        ("step_ms", "transfer_ms", "wait_ms", "overlap_percent"),
+        "Means over steps and ranks. Transfer: the network at work, under compute or not; overlap: its share under it.",
+    ),
+    "Data of a rank and step": (
+        ("wire_mb", "nic_mb"),
+        "Formula: what the collectives of a step have to send. NIC: what the interfaces sent over the whole run, "
+        "evaluations, start-up and headers included, over its steps and ranks.",
+    ),
+}
+
+
+def measure_tables(comparison: Comparison) -> Iterator[Table]:
+    """The tables that some run has numbers for."""
+    for title, (names, note) in _TABLES.items():
+        if any(group.measures[name].values for group in comparison.groups for name in names):
+            headers = ("group", *(MEASURES[name].label for name in names))
+            rows = tuple(_row(group, names) for group in comparison.groups)
+            yield Table(title, headers, rows, notes=(note, "Median (95 % interval of it, from 3 runs on)."))
+    if comparison.effects:
+        yield _effects(comparison.effects)
+
+
+def _row(group: Group, names: Sequence[str]) -> tuple[str, ...]:
+    return (sanitise(f"{group.name} {group.label}".strip(), 40), *(_with_interval(group.measures[n]) for n in names))
+
+
+def _with_interval(sample: Sample) -> str:
+    between = f" ({interval_text(sample)})" if sample.interval else ""
+    return f"{number_text(sample.median)}{between}"
+
+
+def _effects(effects: Sequence[Effect]) -> Table:
+    comparisons = len(effects)
+    names = [on.measure for on in effects[0].on]
+    rows = tuple(
+        (
+            sanitise(f"{effect.key}: {effect.first} -> {effect.second}", 60),
+            str(effect.pairs),
+            *(_ratio(on.ratio, comparisons) for on in effect.on),
+        )
+        for effect in effects
+    )
+    note = (
+        "Median ratio of runs with the same seed that differ in this alone; * outside noise (interval and sign-flip "
+        "test, from 6 pairs on)."
+    )
+    return Table("What each change did", ("change", "pairs", *(MEASURES[n].label for n in names)), rows, notes=(note,))
+
+
+def _ratio(paired: Paired, comparisons: int) -> str:
+    if paired.ratio is None:
+        return "-"
+    between = f" ({paired.interval.low:.3g} to {paired.interval.high:.3g})" if paired.interval else ""
+    return f"{paired.ratio:.3g} x{between}{' *' if paired.decided(comparisons) else ''}"
+
+
+def interval_text(sample: Sample) -> str:
+    """`1.2 to 1.4`."""
+    return f"{number_text(sample.interval.low)} to {number_text(sample.interval.high)}" if sample.interval else "-"
+
+
+def number_text(value: float | None) -> str:
+    """Four digits, thousands with commas; `-` for None."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
