@@ -1,11 +1,16 @@
-"""What the benchmarks share: which machine this is, and an interval around a median."""
+"""What the benchmarks share: which machine this is, an interval around a median, results that are gone on with."""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from mlb.runners.environment import describe_node
 
@@ -25,3 +30,20 @@ def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, 
     chance = random.Random(0)
     medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(draws))
     return statistics.median(values), medians[int(0.025 * draws)], medians[int(0.975 * draws)]
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Write a result down as one line of JSON, on the disk before anything else is measured."""
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The results in a file; a line that a kill cut short is none."""
+    lines = []
+    for text in path.read_text().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines

@@ -1,10 +1,12 @@
 """Every pattern on slow and fast links: python benchmarks/patterns.py --help.
 
-Needs root: each rank lives in a network namespace. Rates in Mbit/s, 0 for no limit. All
-patterns take turns, twice, in one set of processes; a step is a small perceptron's (1.05 million float32 parameters,
-4.2 MB), as long as on its slowest rank; the median over steps is shown. "NIC" is what left all network interfaces over
-what the formula says, at the last of the rates; there the headers of full frames (66 bytes for 1448) are added to the
-formula, but not without a limit, where the kernel counts frames of 64 KiB.
+Needs root: each rank lives in a network namespace. Rates in Mbit/s, 0 for no limit. The table is made in parts of a few
+patterns each, kept in a file of JSON lines: the same command goes on where it was ended, and prints what there is.
+
+The patterns of a part take turns, twice, in one set of processes; a step is a small perceptron's (1.05 million float32
+parameters, 4.2 MB), as long as on its slowest rank; the median over steps is shown. "NIC" is what left all network
+interfaces over what the formula says, at the fastest link: the headers of full frames (66 bytes for 1448) are added
+to the formula, without a limit those of the kernel's frames of 64 KiB.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +25,7 @@ from typing import Any
 import links
 import torch
 import torch.distributed as dist
+from common import append, lines_of, machine
 from mlb.aggregation.patterns import create
 from torch import nn
 
@@ -114,37 +117,89 @@ def _nic_bytes() -> int:
     return int(Path("/sys/class/net/eth0/statistics/tx_bytes").read_text())
 
 
-def table(ranks: int, steps: int, rates: Sequence[float], patterns: Sequence[str]) -> Iterator[str]:
-    """The table, line by line; the ratios are to the first pattern."""
-    found = {rate: measure(ranks, rate, patterns, steps) for rate in rates}
-    names = [f"{rate:g} Mbit/s" if rate else "no limit" for rate in rates]
+def parts(
+    ranks: Sequence[int], rates: Sequence[float], patterns: Sequence[str], at_once: int
+) -> Iterator[tuple[int, float, list[str]]]:
+    """The table in pieces of a few minutes; the first pattern is in each, as what the others are held against."""
+    first, *others = patterns
+    for number in ranks:
+        for rate in rates:
+            for place in range(0, max(1, len(others)), at_once):
+                yield number, rate, [first, *others[place : place + at_once]]
+
+
+def fill(path: Path, wanted: Sequence[tuple[int, float, list[str]]], steps: int, at_most: int | None) -> None:
+    """Measure the pieces that are not in the file yet, each written down as soon as it is whole."""
+    there = {_key(line) for line in lines_of(path)}
+    names = ("ranks", "rate_mbit", "patterns")
+    missing = [one for one in wanted if _key({**dict(zip(names, one, strict=True)), "steps": steps}) not in there]
+    print(f"{len(missing)} of {len(wanted)} parts to make", flush=True)
+    for ranks, rate, patterns in missing[:at_most]:
+        print(f"{ranks} ranks, {_named(rate)}: {', '.join(patterns)}", flush=True)
+        found = measure(ranks, rate, patterns, steps)
+        line = {
+            "machine": machine(),
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "ranks": ranks,
+            "rate_mbit": rate,
+            "patterns": patterns,
+            "steps": steps,
+            "found": found,
+        }
+        append(path, line)
+
+
+def _key(line: Mapping[str, Any]) -> str:
+    return json.dumps([line[name] for name in ("ranks", "rate_mbit", "patterns", "steps")])
+
+
+def _named(rate: float) -> str:
+    return f"{rate:g} Mbit/s" if rate else "no limit"
+
+
+def table(lines: Sequence[Mapping[str, Any]], ranks: int) -> Iterator[str]:
+    """The table of so many ranks; each ratio is to the first pattern of the same piece, which ran beside it."""
+    mine = [line for line in lines if line["ranks"] == ranks]
+    rates = list(dict.fromkeys(line["rate_mbit"] for line in mine))
     yield f"{'pattern, ' + str(ranks) + ' ranks':<30}{'KB a step and rank':>20}{'NIC':>8}" + "".join(
-        f"{name + ', ms':>20}{'ratio':>8}" for name in names
+        f"{_named(rate) + ', ms':>20}{'ratio':>8}" for rate in rates
     )
-    for pattern in patterns:
-        first = found[rates[-1]][pattern]
-        sent = first["formula"] / first["steps"] / ranks / 1e3
-        ratio = first["nic"] / with_headers(first["formula"], rates[-1]) if first["formula"] else float("nan")
-        times = [(found[rate][pattern]["step_ms"], found[rate][patterns[0]]["step_ms"]) for rate in rates]
-        cells = "".join(f"{time_ms:>20.1f}{time_ms / baseline:>8.2f}" for time_ms, baseline in times)
-        yield f"{pattern:<30}{sent:>20,.1f}{ratio:>8.3f}{cells}"
+    for pattern in dict.fromkeys(pattern for line in mine for pattern in line["patterns"]):
+        by_rate = {line["rate_mbit"]: line for line in mine if pattern in line["patterns"]}
+        cells = ""
+        for rate in rates:
+            found = by_rate[rate]["found"] if rate in by_rate else None
+            step_ms = found[pattern]["step_ms"] if found else float("nan")
+            base_ms = found[by_rate[rate]["patterns"][0]]["step_ms"] if found else float("nan")
+            cells += f"{step_ms:>20.1f}{step_ms / base_ms:>8.2f}"
+        last = max(by_rate, key=lambda rate: rate or float("inf"))
+        counted = by_rate[last]["found"][pattern]
+        sent = counted["formula"] / counted["steps"] / ranks / 1e3
+        whole = with_headers(counted["formula"], last)
+        yield f"{pattern:<30}{sent:>20,.1f}{counted['nic'] / whole if whole else float('nan'):>8.3f}{cells}"
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--rank"]:
         rank_main(Path(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4]))
         return
-    from common import machine
-
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rates", type=float, nargs="+", default=[100, 1000, 0], metavar="MBIT")
     parser.add_argument("--patterns", nargs="+", default=PATTERNS)
+    parser.add_argument("--at-once", type=int, default=5, help="patterns of a part, the first not counted")
+    parser.add_argument("--parts", type=int, default=None, help="end after so many new parts")
+    parser.add_argument("--file", type=Path, default=Path("patterns.jsonl"), help="gone on with where it is there")
     given = parser.parse_args()
-    print(machine())
-    for line in table(given.ranks, given.steps, given.rates, given.patterns):
-        print(line)
+    wanted = parts(given.ranks, given.rates, given.patterns, given.at_once)
+    fill(given.file, list(wanted), given.steps, given.parts)
+    lines = lines_of(given.file)
+    for known in dict.fromkeys(line["machine"] for line in lines):
+        print(known)
+    for ranks in dict.fromkeys(line["ranks"] for line in lines):
+        for row in table(lines, ranks):
+            print(row)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ def compare_matrix(matrix: Matrix, runs_dir: Path) -> Comparison | None:
     Runs that failed stay in it, in no number; cells without a run are named.
     """
     groups, missing, broken, runs = [], [], [], []
-    for letter, changes in zip(string.ascii_uppercase, matrix.configurations, strict=False):
+    configurations = matrix.configurations
+    # A key with one value tells nothing apart.
+    telling = [key for key in configurations[0] if len({str(one[key]) for one in configurations}) > 1]
+    for letter, changes in zip(string.ascii_uppercase, configurations, strict=False):
         entries: list[Entry] = []
         for cell in matrix.cells_of(changes):
             entry = _entry(cell, runs_dir)
@@ -36,7 +39,8 @@ def compare_matrix(matrix: Matrix, runs_dir: Path) -> Comparison | None:
                 entries.append(entry)
                 runs.append((_plain(changes), cell.seed, entry))
         if entries:
-            groups.append(group_of(letter, words_of(changes), entries))
+            label = words_of({key: changes[key] for key in telling})
+            groups.append(group_of(letter, label, entries))
     if not groups:
         return None
     effects = effects_of(runs) if any(changes for changes, _, _ in runs) else ()
