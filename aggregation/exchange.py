@@ -24,6 +24,8 @@ class Exchange:
 
     def __init__(self, ranks: int, rank: int = 0) -> None:
         self.observer: Observer = Unobserved()
+        self.outside: Observer = Unobserved()
+        """Told instead of the observer between steps."""
         self.ranks = ranks
         self.rank = rank
         self.sent_bytes = 0.0
@@ -44,10 +46,10 @@ class Exchange:
         self.count(payload_bytes, sent_bytes)
 
     @contextmanager
-    def unobserved(self) -> Iterator[None]:
-        """Inside, nothing is told or counted: what is not part of a training step."""
+    def outside_steps(self) -> Iterator[None]:
+        """What happens inside is not part of a training step: it is not counted, and somebody else is told."""
         observer, counted = self.observer, (self.sent_bytes, self._payload_bytes)
-        self.observer = Unobserved()
+        self.observer = self.outside
         try:
             yield
         finally:

@@ -69,7 +69,7 @@ class FullyShardedDDP(Aggregation):
         yield
 
     def finish(self) -> None:
-        with self.exchange.unobserved():
+        with self.exchange.outside_steps():
             self._gather()
 
     def _gather(self) -> None:

@@ -75,10 +75,13 @@ class StaleParameterServer(WeightExchange):
     def finish(self) -> None:
         if self.world_size == 1:
             return
-        dist.barrier()
-        if self._server:
-            self._start = self._server.weights.clone()
-        dist.broadcast(self._start, src=0)
+        with self.exchange.outside_steps():
+            with self.exchange.told("barrier", 0, 0):
+                dist.barrier()
+            if self._server:
+                self._start = self._server.weights.clone()
+            with self.exchange.told("broadcast", self._start.nbytes, self._start.nbytes):
+                dist.broadcast(self._start, src=0)
         put(self._start, [p.data for p in self._parameters])
 
     def close(self) -> None:

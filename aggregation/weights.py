@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from .base import Aggregation, trained
@@ -49,7 +48,8 @@ class WeightExchange(Aggregation):
         if self.world_size == 1:
             return
         mean = flat(self._state())
-        dist.all_reduce(mean)
+        with self.exchange.outside_steps():
+            self.exchange.all_reduce(mean)
         put(mean.div_(self.world_size), self._state())
 
     def _exchange_weights(self) -> None:

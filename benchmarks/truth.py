@@ -64,6 +64,8 @@ class Outcome:
     communication: Communication
     blocks: tuple[Breakdown, ...]
     alignment: Alignment
+    arrived_ms: np.ndarray
+    """When each rank's own work before the collective ended, by the machine's one clock and none of mlb's measuring."""
 
     def ms(self, of: Callable[[Breakdown], np.ndarray]) -> np.ndarray:
         return np.concatenate([of(block) for block in self.blocks], axis=1)[:, WARM_UP:] / 1e6
@@ -109,8 +111,9 @@ def run(case: Case) -> Outcome:
         blocks: list[Breakdown] = []
         reduction = reduce(folder, spec, lambda _alignment: blocks.append)
         _, communication = communication_of(folder, spec)
+        arrived = [json.loads((folder.path / f"arrived-{rank}.json").read_text()) for rank in range(case.ranks)]
     assert communication is not None
-    return Outcome(case, communication, tuple(blocks), reduction.alignment)
+    return Outcome(case, communication, tuple(blocks), reduction.alignment, np.array(arrived)[:, WARM_UP:] / 1e6)
 
 
 def _ranks(case: Case, folder: RunFolder) -> None:
@@ -253,9 +256,14 @@ def both() -> list[Finding]:
     outcome = run(Case("slow link and slow rank", rates_mbit=(100.0,), faults_ms=faults))
     others = [0, 2, 3]
     mlbench = f"communication {outcome.mlbench_ms[others].mean():.1f} ms"
-    findings = [_transfer(outcome, 100.0), within("slow link and slow rank", "waiting, ms", 30.0,
-                                                  float(np.median(outcome.wait[others])), 5, mlbench)]  # fmt: skip
-    findings.append(_critical(outcome, 1))
+    # The slow rank also leaves a ring on a slow link at another time than the rest: all of its lateness is the truth.
+    late = float(np.median(outcome.arrived_ms[1] - outcome.arrived_ms[others]))
+    waits = float(np.median(outcome.wait[others]))
+    findings = [
+        _transfer(outcome, 100.0),
+        within("slow link and slow rank", "waiting (30 slept), ms", late, waits, 5, mlbench),
+        _critical(outcome, 1),
+    ]
     slow = run(Case("one slow card of 50 Mbit/s", rates_mbit=(200.0, 200.0, 50.0, 200.0)))
     # Ranks before the slow card end early, and wait for the last in the next step: the slowest has it all.
     return [*findings, _transfer(slow, 50.0)]
@@ -314,8 +322,8 @@ def _what_if(name: str, predicted_ms: float, real: Outcome) -> Finding:
 
 
 OVERLAPPED = Case(
-    "overlapped", ranks=2, pattern="ddp", layers=8, payload_bytes=4 << 20, bucket_mb=0.5, backward_ms=80.0,
-    rates_mbit=(200.0,),
+    "overlapped", ranks=2, pattern="ddp", layers=8, payload_bytes=4 << 20, bucket_mb=0.5, backward_ms=160.0,
+    rates_mbit=(100.0,),
 )  # fmt: skip
 
 CASES: Mapping[str, Callable[[], list[Finding]]] = {

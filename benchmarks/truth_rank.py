@@ -17,12 +17,14 @@ from typing import Any
 
 folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 case = json.loads((folder / "case.json").read_text())
+true_ns = time.monotonic_ns
+"""The one clock of this machine, which all ranks share and none of mlb's measuring uses."""
 
 if str(rank) in case["clocks"]:
     # Before anything of mlb or torch is there to keep a reference to the true clock.
     shift_ns, ppm = case["clocks"][str(rank)]
-    _true, _zero = time.monotonic_ns, time.monotonic_ns()
-    time.monotonic_ns = lambda: (now := _true()) + shift_ns + int((now - _zero) * ppm / 1e6)
+    _zero = true_ns()
+    time.monotonic_ns = lambda: (now := true_ns()) + shift_ns + int((now - _zero) * ppm / 1e6)
 
 import torch
 from mlb.aggregation.base import Aggregation
@@ -50,6 +52,20 @@ class Layer(torch.autograd.Function):
         return gradient, ctx.gradient, None
 
 
+class Arrival(torch.autograd.Function):
+    """Notes when backward has come to its end."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ends_ns: list[int]) -> Tensor:
+        ctx.ends_ns = ends_ns
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.ends_ns.append(true_ns())
+        return gradient, None
+
+
 class OrderedTask:
     """Sleeps for its compute, and longer where the case says so."""
 
@@ -59,6 +75,8 @@ class OrderedTask:
         layers, numbers = case["layers"], case["payload_bytes"] // 4
         self.model: nn.Module = nn.ParameterList(torch.zeros(max(1, numbers // layers)) for _ in range(layers))
         self.step = 0
+        self.arrived_ns: list[int] = []
+        """The end of each step's own work before its collective."""
 
     def fault(self, phase: str) -> None:
         """Sleep as long as the case has it for this rank, phase and step."""
@@ -79,7 +97,7 @@ class OrderedTask:
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         time.sleep(case["forward_ms"] / 1e3)
         self.fault("forward")
-        x = batch.tensors[0].requires_grad_()
+        x = Arrival.apply(batch.tensors[0].requires_grad_(), self.arrived_ns)
         for weight in self.model.parameters():
             x = Layer.apply(x, weight, case["backward_ms"] / 1e3 / case["layers"])
         faulty = case["faults_ms"].get(f"{rank} backward {self.step % case['period']}", 0.0)
@@ -144,6 +162,7 @@ def main() -> None:
     log.close()
     clocks.close()
     group.leave()
+    (folder / f"arrived-{rank}.json").write_text(json.dumps(task.arrived_ns))
 
 
 if __name__ == "__main__":

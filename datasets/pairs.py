@@ -5,6 +5,7 @@ Shapes: N pairs, B pairs of a batch, S and T pieces of its longest source and ta
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class Pairs:
         """(B, T) each: the target behind its beginning, and the same moved on by one, with its end."""
         sentences = [self.target.sentence(i) for i in chosen]
         return _padded([torch.cat([_BEGIN, s]) for s in sentences]), _padded([torch.cat([s, _END]) for s in sentences])
+
+
+def longest_of(path: Path) -> int:
+    """The most pieces that either side of a training pair has: longer pairs were left out when the set was made."""
+    return int(json.loads((path / "meta.json").read_text())["made_from"]["longest"])
 
 
 _BEGIN, _END = torch.tensor([BEGIN]), torch.tensor([END])

@@ -84,6 +84,7 @@ def _stage(record: RankRecord, event: Event) -> bool:
         return False
     part = PART_OF_STAGE.get(name, "startup")
     record.parts_ns[part] += duration
+    _place_collectives(record, part)
     if part == "startup":
         record.stages_ns[sanitise(name, 40)] += duration
     return True
@@ -148,7 +149,21 @@ def _eval_stop(record: RankRecord, event: Event) -> bool:
     if duration is None:
         return False
     record.parts_ns["evaluation"] += duration
+    _place_collectives(record, "evaluation")
     return True
+
+
+def _collective(record: RankRecord, event: Event) -> bool:
+    duration = as_ns(event.fields.get("duration_ns"))
+    record.unplaced_ns += duration or 0
+    return duration is not None
+
+
+def _place_collectives(record: RankRecord, part: str) -> None:
+    """Those since the last such call were in the interval that has ended now."""
+    if record.unplaced_ns:
+        record.outside_ns[part] += record.unplaced_ns
+        record.unplaced_ns = 0
 
 
 def _interval(record: RankRecord, event: Event, field: str) -> int | None:
@@ -245,6 +260,7 @@ _ADD: dict[str, Callable[[RankRecord, Event], bool]] = {
     keys.BARE_STEP: _bare_step,
     keys.OVERHEAD_PAIR: _overhead_pair,
     keys.LOG_THREAD: _log_thread,
+    keys.COLLECTIVE: _collective,
     keys.CLOCK_SYNC: _clock_sync,
     keys.EVAL_STOP: _eval_stop,
     keys.EVAL_ACCURACY: _eval_accuracy,

@@ -55,6 +55,9 @@ MLPERF_HYPERPARAMETERS: Final = (
 # One line a training step, with the time of each phase.
 STEP: Final = "step"
 
+# A collective outside of steps, within the stage or evaluation whose line follows.
+COLLECTIVE: Final = "collective"
+
 # How far a rank's clock is from rank 0's, measured before, during and after the training.
 CLOCK_SYNC: Final = "clock_sync"
 

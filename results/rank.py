@@ -78,6 +78,10 @@ class RankRecord:
     stopped: str | None = None
     """The reason of the first `run_stop`; None before it."""
     parts_ns: Counter[str] = field(default_factory=Counter)
+    outside_ns: Counter[str] = field(default_factory=Counter)
+    """Collectives outside of steps, by the part of the split that they are in; waiting included."""
+    unplaced_ns: int = 0
+    """Such collectives whose stage or evaluation has not ended yet."""
     stages_ns: Counter[str] = field(default_factory=Counter)
     """Start-up stages by name."""
     warm_up: StepTotals = field(default_factory=StepTotals)

@@ -29,6 +29,7 @@ EVALUATIONS_SHOWN = 8
 _STAGES_SHOWN = 20
 _HOSTS_SHOWN = 8
 _TAIL_BYTES = 16 << 10
+_WORTH_A_NOTE_S = 0.005
 
 PART_LABELS = {
     "startup": "start-up",
@@ -227,6 +228,10 @@ def _split_notes(split: Split, told_apart: bool) -> Iterator[str]:
     astray = [rank.rank for rank in split.ranks if not rank.adds_up]
     verdict = f"over 1 % on rank {ranges(astray)}" if astray else "within 1 % on every rank"
     yield f"(3) The wall time less all parts above: {verdict}."
+    outside = [(part, seconds) for part in PARTS if (seconds := split.mean_outside_seconds(part)) >= _WORTH_A_NOTE_S]
+    if outside:
+        shares = ", ".join(f"{_seconds(seconds)} s of {part.replace('_', ' ')}" for part, seconds in outside)
+        yield f"Collectives outside of training steps, waiting included: {shares} (mean over ranks)."
 
 
 def _startup_table(split: Split) -> Table:

@@ -42,6 +42,8 @@ class RankSplit:
     parts_ns: Mapping[str, int]
     overlap_ns: int
     """Time that two events of the log both claim; it makes `unaccounted` too small by as much."""
+    outside_ns: Mapping[str, int]
+    """Part -> how much of it were collectives, waiting included, where they belong to no training step."""
 
     def seconds(self, part: str) -> float:
         return self.parts_ns[part] / 1e9
@@ -66,6 +68,7 @@ class RankSplit:
             "percent": {part: self.percent(part) for part in PARTS},
             "unaccounted_percent": self.unaccounted_percent,
             "overlap_s": self.overlap_ns / 1e9,
+            "collectives_outside_steps_s": {part: ns / 1e9 for part, ns in self.outside_ns.items()},
             "adds_up": self.adds_up,
         }
 
@@ -101,6 +104,10 @@ class Split:
     def mean_seconds(self, part: str) -> float:
         """Mean over ranks; 0 without any."""
         return sum(split.parts_ns[part] for split in self.ranks) / max(1, len(self.ranks)) / 1e9
+
+    def mean_outside_seconds(self, part: str) -> float:
+        """Of a part, what collectives took that belong to no training step: mean over ranks; 0 without any."""
+        return sum(split.outside_ns.get(part, 0) for split in self.ranks) / max(1, len(self.ranks)) / 1e9
 
     def mean_percent(self, part: str) -> float:
         """Mean over ranks, of the wall; 0 without any."""
@@ -139,7 +146,7 @@ def _rank_split(record: RankRecord, launched_unix_ns: int, end_unix_ns: int) -> 
     parts["launch"] = begin - launched_unix_ns
     parts["ending"] = end_unix_ns - end
     parts["unaccounted"] = wall_ns - sum(parts.values())
-    return RankSplit(record.rank, wall_ns, parts, record.overlap_ns)
+    return RankSplit(record.rank, wall_ns, parts, record.overlap_ns, dict(record.outside_ns))
 
 
 def _startup(records: Sequence[RankRecord]) -> tuple[StartupStage, ...]:

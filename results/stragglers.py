@@ -41,7 +41,7 @@ class Stragglers:
     window_ns: Integers = field(init=False)
     longest_ns: int = 0
     longest_without_ns: Integers = field(init=False)
-    """The longest window if this rank took the median of the others, summed up."""
+    """The longest window of the other ranks, summed up."""
     transfer_ns: float = 0.0
     """Exposed transfer, mean over ranks, summed up."""
     transfer_at_twice_ns: float = 0.0
@@ -98,12 +98,13 @@ class Stragglers:
         np.add.at(self.excess_ns, (slowest[late], phase[late]), excess[phase, steps][late])
 
     def _what_if(self, steps: Breakdown, whole: Integers, which: np.ndarray) -> None:
-        self.longest_ns += int(whole.max(axis=0).sum())
-        ranks = len(self.ranks)
-        for rank in range(ranks):
-            others = np.delete(whole, rank, axis=0)
-            without = others.max(axis=0) if ranks > 1 else whole[rank]
-            self.longest_without_ns[rank] += int(without.sum())
+        longest = whole.max(axis=0)
+        self.longest_ns += int(longest.sum())
+        self.longest_without_ns += longest.sum()
+        if len(self.ranks) > 1:
+            # Without any rank but the slowest the longest window stays what it is.
+            slowest, second = whole.argmax(axis=0), np.partition(whole, -2, axis=0)[-2]
+            np.subtract.at(self.longest_without_ns, slowest, longest - second)
         self.transfer_ns += float(steps.parts["exposed_transfer"][:, which].mean(axis=0).sum())
         self.transfer_at_twice_ns += float(_transfer_at_twice(steps)[:, which].mean(axis=0).sum())
 

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..aggregation.base import Observer, Unobserved
+
 _TIMEOUT = timedelta(minutes=10)
 """The longest a collective may take before torch gives up on it; a dead peer is noticed at once, without it."""
 
@@ -20,6 +22,8 @@ class ProcessGroup:
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
         self.device = device
+        self.outside: Observer = Unobserved()
+        """Told of the group's collectives; none of them is part of a training step."""
 
     @classmethod
     def join(cls, backend: str) -> ProcessGroup:
@@ -34,7 +38,9 @@ class ProcessGroup:
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor up over all ranks, in place."""
         if self.world_size > 1:
+            ended = self.outside.collective("all_reduce", values.nbytes)
             dist.all_reduce(values)
+            ended()
         return values
 
     def tell_all(self, value: object) -> object:
@@ -48,8 +54,11 @@ class ProcessGroup:
         """Give every rank the weights and buffers of rank 0."""
         if self.world_size == 1:
             return
-        for tensor in [*model.parameters(), *model.buffers()]:
-            dist.broadcast(tensor.data, src=0)
+        tensors = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
+        ended = self.outside.collective("broadcast", sum(tensor.nbytes for tensor in tensors))
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+        ended()
 
     def leave(self) -> None:
         """Close the group's connections."""

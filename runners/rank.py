@@ -20,6 +20,7 @@ from .alignment import ClockExchange
 from .checkpoint import Checkpoints, resume
 from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
+from .outside import OutsideSteps
 
 
 def run_rank(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> None:
@@ -45,6 +46,7 @@ def run_rank(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> N
 
 def _train(folder: RunFolder, spec: RunSpec, group: ProcessGroup, clocks: ClockExchange, log: EventLog) -> None:
     start = time.monotonic_ns()
+    group.outside = OutsideSteps(log, group.device)
     task = _create_task(spec, group)
     group.broadcast_from_first(task.model)
     # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
@@ -54,6 +56,7 @@ def _train(folder: RunFolder, spec: RunSpec, group: ProcessGroup, clocks: ClockE
     if spec.resume_from:
         position = resume(Path(spec.resume_from), task, group.rank, group.world_size)
     aggregation = patterns.create(spec.aggregation, task.model, group.world_size)
+    aggregation.exchange.outside = group.outside
     if group.rank == 0:
         _log_facts(log, spec, task)
     log_stage(log, "model", start)

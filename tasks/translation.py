@@ -14,7 +14,7 @@ from sentencepiece import SentencePieceProcessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..datasets.pairs import load_pairs
+from ..datasets.pairs import load_pairs, longest_of
 from ..datasets.parallel import BEGIN, END, PAD
 from ..datasets.share import pieces, share
 from .base import Batch, Evaluation, Setup
@@ -185,6 +185,8 @@ class Translation:
             "eval_samples": len(self._evaluated["validation"]),
             "opt_name": "adam",
             "opt_base_learning_rate": recipe.learning_rate,
+            "max_sequence_length": longest_of(self.setup.data_path),
+            "max_sequence_length_method": "discard",
             **asdict(recipe),
         }
 

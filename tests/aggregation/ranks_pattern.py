@@ -54,14 +54,17 @@ def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
         handed_over.append(payload + aggregation.after_step())
         sent.append(aggregation.exchange.sent_bytes)
         track.append(weights(model))
+    aggregation.exchange.outside = outside = Told()
     with aggregation.evaluating():
         evaluated = weights(model)
     aggregation.finish()
+    assert outside.ended == len(outside.begun)
     found = {"track": track, "evaluated": evaluated, "final": weights(model)}
     state = [s for p in trainer.optimiser.state.values() for s in p.values() if torch.is_tensor(s) and s.dim()]
     aggregation.close()
     assert told.ended == len(told.begun)
-    return found | {"told": told.begun, "handed_over": handed_over, "sent": sent, "state": sum(map(torch.numel, state))}
+    found |= {"told": told.begun, "outside": outside.begun}
+    return found | {"handed_over": handed_over, "sent": sent, "state": sum(map(torch.numel, state))}
 
 
 out, cases = Path(sys.argv[1]), json.loads(sys.argv[2])

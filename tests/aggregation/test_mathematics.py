@@ -87,6 +87,8 @@ class Outcome:
     evaluated: Tensor
     final: Tensor
     told: list[tuple[str, int]]
+    outside: list[tuple[str, int]]
+    """Told between steps: of an evaluation and of the end."""
     handed_over: list[int]
     sent: list[float]
     state: int
@@ -141,6 +143,21 @@ def test_bytes_are_the_formulas(train: Train, pattern: str, world: int) -> None:
         steps = [after - before for before, after in zip([0.0, *outcome.sent], outcome.sent, strict=False)]
         # A mean over ranks that is told to the observer is in whole bytes.
         assert steps == pytest.approx([VOLUMES[pattern, world]] * STEPS, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "once"),
+    [
+        ("weights", [("all_reduce", BYTES)]),
+        ("ssp:staleness=2", [("barrier", 0), ("broadcast", BYTES)]),
+        ("topk:ratio=0.1", []),
+    ],
+)
+def test_what_an_evaluation_exchanges_is_told_apart_from_the_steps(
+    train: Train, pattern: str, once: list[tuple[str, int]]
+) -> None:
+    for outcome in train(3, pattern):
+        assert outcome.outside == once * 2
 
 
 def test_powersgd_sends_its_factors_and_what_is_too_small_to_compress(train: Train) -> None:

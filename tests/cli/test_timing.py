@@ -28,6 +28,8 @@ def test_every_step_of_a_real_run_adds_up(mlb: Mlb, tmp_path: Path, pattern: str
     for rank, wall in zip(found["ranks"], report["time"]["ranks"], strict=True):
         exposed_s = sum(rank["exposed_ns"].values()) / 1e9
         assert 0 < exposed_s <= wall["seconds"]["communication"]
+        broadcast_s = wall["collectives_outside_steps_s"]["startup"]
+        assert 0 < broadcast_s <= wall["seconds"]["startup"]
     assert report["resources"][0]["samples"] >= 2
 
     trace, table = tmp_path / "t.json", tmp_path / "t.parquet"

@@ -11,6 +11,7 @@ from mlb.results.metrics import compute
 from mlb.results.report import to_markdown, to_text
 from mlb.results.split import PARTS
 
+MS = 1_000_000
 PLACES = {"import": "startup", "data": "startup", "epoch": "between_epochs", "finish": "finish"}
 
 spans = st.integers(0, 10**12)
@@ -71,3 +72,24 @@ def test_the_parts_add_up_to_the_wall(
         assert split.adds_up == (wall > 0 and expected["unaccounted"] * 100 <= wall)
     assert to_text(metrics)
     assert to_markdown(metrics)
+
+
+def test_collectives_outside_of_steps_belong_to_the_interval_that_ends_next(
+    story: Any, run_at: Any, tmp_path: Path
+) -> None:
+    def collective(tale: Any, ms: int) -> Any:
+        return tale.event("collective", operation="all_reduce", payload_bytes=4, start_ns=0, duration_ns=ms * MS)
+
+    tale = collective(story().start(), 30).stage("model", 100 * MS)
+    tale = collective(collective(tale.step(*[MS] * 7), 2), 1).evaluate(7.0, 50 * MS)
+    run = run_at(tmp_path, ranks=1).tell(tale.evaluate(7.0, 50 * MS).stop())
+    metrics = compute(run.folder)
+    (rank,) = metrics.split.ranks
+    assert rank.outside_ns == {"startup": 30 * MS, "evaluation": 3 * MS}
+    assert rank.parts_ns["evaluation"] == 100 * MS, "they are a part of it, not beside it"
+    assert metrics.to_json()["time"]["ranks"][0]["collectives_outside_steps_s"] == {
+        "startup": 0.03,
+        "evaluation": 0.003,
+    }
+    note = "Collectives outside of training steps, waiting included: 0.030 s of startup (mean over ranks)."
+    assert note in " ".join(to_text(metrics).split())
