@@ -8,15 +8,19 @@ from __future__ import annotations
 import fcntl
 import heapq
 import itertools
+import json
 import os
 import select
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 PREFIX = "mlbtr"
 _TUNSETIFF, _TAP_WITHOUT_HEADER = 0x400454CA, 0x1002
@@ -60,6 +64,30 @@ def links(rates_mbit: Sequence[float], delay_ms: float = 0.0) -> Iterator[None]:
             switch.send_signal(signal.SIGTERM)
             switch.wait()
         clear(len(rates_mbit))
+
+
+def run_ranks(
+    script: str, arguments: Sequence[str], rates_mbit: Sequence[float], delay_ms: float, port: int
+) -> list[Any]:
+    """Run `script --rank FOLDER ARGUMENTS...` as each rank at its end of the links.
+
+    Returns:
+        What each wrote into FOLDER/RANK.json, in rank order.
+    """
+    with tempfile.TemporaryDirectory() as folder, links(rates_mbit, delay_ms):
+        processes = []
+        for rank in range(len(rates_mbit)):
+            environment = {
+                "RANK": str(rank), "WORLD_SIZE": str(len(rates_mbit)), "MASTER_ADDR": address(0),
+                "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(Path(__file__).parent),
+            }  # fmt: skip
+            command = ["ip", "netns", "exec", space(rank), sys.executable, "-P", script, "--rank", folder, *arguments]
+            processes.append(subprocess.Popen(command, env={**os.environ, **environment}))
+        codes = [process.wait() for process in processes]
+        if any(codes):
+            raise RuntimeError(f"the ranks ended with {codes}")
+        return [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(len(rates_mbit))]
 
 
 def clear(ranks: int) -> None:

@@ -10,9 +10,7 @@ Each part (task, ranks) is a line of a JSON lines file, which the same command g
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -45,21 +43,8 @@ def data_of(task: str, goal: str) -> Path:
 def measure(task: str, goal: str, ranks: int, rate_mbit: float, delay_ms: float, rounds: int) -> dict[str, Any]:
     """Milliseconds of each kind: a list over rounds of the mean step, on the slowest rank."""
     path = data_of(task, goal)
-    with tempfile.TemporaryDirectory() as folder, links.links([rate_mbit] * ranks, delay_ms):
-        processes = []
-        for rank in range(ranks):
-            environment = {
-                "RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": links.address(0), "MASTER_PORT": "29579",
-                "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent),
-            }  # fmt: skip
-            command = ["ip", "netns", "exec", links.space(rank), sys.executable, "-P", __file__, "--rank", folder]
-            processes.append(
-                subprocess.Popen([*command, task, goal, str(path), str(rounds)], env={**os.environ, **environment})
-            )
-        codes = [process.wait() for process in processes]
-        if any(codes):
-            raise RuntimeError(f"the ranks ended with {codes}")
-        found = [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(ranks)]
+    arguments = [task, goal, str(path), str(rounds)]
+    found = links.run_ranks(__file__, arguments, [rate_mbit] * ranks, delay_ms, 29579)
     slowest = {kind: [max(times) for times in zip(*(each[kind] for each in found), strict=True)] for kind in KINDS}
     return {**slowest, "megabytes": found[0]["megabytes"]}
 

@@ -11,10 +11,7 @@ to the formula, without a limit those of the kernel's frames of 64 KiB.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,21 +41,7 @@ def with_headers(payload: float, rate_mbit: float) -> float:
 
 def measure(ranks: int, rate_mbit: float, patterns: Sequence[str], steps: int) -> dict[str, dict[str, float]]:
     """Train with each pattern; gives its median step in ms, and the bytes sent by all ranks by NIC and by formula."""
-    with tempfile.TemporaryDirectory() as folder, links.links([rate_mbit] * ranks):
-        processes = []
-        for rank in range(ranks):
-            environment = {
-                "RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": links.address(0), "MASTER_PORT": "29577",
-                "GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent),
-            }  # fmt: skip
-            command = ["ip", "netns", "exec", links.space(rank), sys.executable, "-P", __file__, "--rank", folder]
-            processes.append(
-                subprocess.Popen([*command, json.dumps(patterns), str(steps)], env={**os.environ, **environment})
-            )
-        codes = [process.wait() for process in processes]
-        if any(codes):
-            raise RuntimeError(f"the ranks ended with {codes}")
-        found = [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(ranks)]
+    found = links.run_ranks(__file__, [json.dumps(patterns), str(steps)], [rate_mbit] * ranks, 0.0, 29577)
     return {pattern: _together([each[pattern] for each in found]) for pattern in patterns}
 
 

@@ -35,6 +35,8 @@ from .request import Request
 
 SETTING = "set."
 """What the name of a hyperparameter begins with in a cell's changes."""
+_CIRCUMSTANCES = ("queue", "offline", "wheelhouse", "run_id")
+"""What may differ between a command and the one that goes on with it."""
 
 
 def matrices_dir() -> Path:
@@ -75,7 +77,7 @@ def matrix_for(
     fleet = chosen(request.fleet)
     name = fleet.name if fleet else THIS_MACHINE
     asked = {
-        **plain(request),
+        **{key: value for key, value in plain(request).items() if key not in _CIRCUMSTANCES},
         "fleet": name,
         # A fleet of the same name that was made anew is another one.
         "fleet_ends": fleet.expires_at if fleet else None,

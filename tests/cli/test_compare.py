@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlb.cli.estimate import estimate
 from mlb.cli.request import Request
 from mlb.cli.vary import axes_of, configurations_of
 from mlb.errors import UsageError
-from mlb.results.run import RunFolder
+from mlb.results.metrics import compute
+from mlb.results.run import RunFolder, write_json
+from stories import Run, Story
 from support import Mlb, wait_for_steps, wait_until
 
 SMOKE = ("task3a", "--goal", "smoke", "--data", "synthetic")
@@ -69,6 +73,29 @@ def test_every_combination_once() -> None:
     assert len(configurations_of(axes)) == 4
     with pytest.raises(UsageError, match="whole number"):
         axes_of(["nodes=0"], Request("task3a"))
+
+
+def test_the_time_of_runs_is_that_of_those_most_like_them(mlb_home: Path) -> None:
+    request = Request("task3a", goal="smoke", fleet="local", max_steps=5)
+    assert estimate([request]).seconds is None
+    for name, step_ms, more in (
+        ("20250101-a", 100, {"aggregation": "ddp"}),
+        ("20250102-b", 300, {"aggregation": "ddp"}),
+        ("20250103-c", 900, {"aggregation": "sign"}),
+        ("20250104-d", 9_000, {"aggregation": "ddp", "max_steps": 50}),
+        ("20250105-e", 9_000, {"aggregation": "ddp", "fleet": "other"}),
+    ):
+        story = Story(0, run_id=name).start().step(*[step_ms * 1_000_000 // 7] * 7)
+        story.event("run_stop", status="aborted", reason="steps").stop()
+        spec = {"run_id": name, "ranks": 1, "fleet": "local", "max_steps": 5, "dataset": "wikitext-2", **more}
+        folder = Run(mlb_home / "runs", **spec).tell(story).node().folder
+        write_json(folder.metrics, compute(folder).to_json())
+    walls = {
+        path.parent.name[-1]: json.loads(path.read_text())["time"]["wall_s"] for path in mlb_home.rglob("metrics*")
+    }
+    found = estimate([replace(request, aggregation="ddp"), replace(request, aggregation="sign")])
+    assert found.seconds == pytest.approx((walls["a"] + walls["b"]) / 2 + walls["c"])
+    assert (found.known, found.usd) == (2, 0.0)
 
 
 def matrix_of(mlb: Mlb) -> dict[str, Any]:
