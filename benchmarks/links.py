@@ -105,7 +105,8 @@ def _bridge(ranks: int) -> None:
 
 
 def _tap_switch(ranks: int, delay_ms: float) -> subprocess.Popen[bytes]:
-    switch = subprocess.Popen([sys.executable, __file__, str(ranks), str(delay_ms)], stdout=subprocess.PIPE)
+    command = [sys.executable, __file__, str(ranks), str(delay_ms), PREFIX]
+    switch = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert switch.stdout is not None
     assert switch.stdout.readline() == b"up\n", "the switch did not come up"
     return switch
@@ -158,4 +159,5 @@ def _frames(end: int) -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
+    PREFIX = sys.argv[3]
     serve(int(sys.argv[1]), float(sys.argv[2]))

@@ -56,7 +56,11 @@ def compare(
             "With --vary mlb compare takes one TASK, and neither --by nor --mixed.",
             fix="For example: mlb compare task2a --goal smoke --vary aggregation=allreduce,ddp",
         )
+    from .vary import axes_of
+
     request = request_from(what[0], given)
     raise typer.Exit(
-        compare_run.vary(request, vary, repeat, dry_run=dry_run, as_json=as_json, markdown=markdown, html=html)
+        compare_run.vary(
+            request, axes_of(vary, given), repeat, dry_run=dry_run, as_json=as_json, markdown=markdown, html=html
+        )
     )

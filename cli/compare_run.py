@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .estimate import Estimate, estimate
 from .report import find_all
 from .report_files import write
 from .request import Request
-from .vary import axes_of, configurations_of
+from .vary import configurations_of
 
 
 def of_runs(names: Sequence[str], *, mixed: bool, by: Sequence[str]) -> Comparison:
@@ -42,7 +42,7 @@ def of_runs(names: Sequence[str], *, mixed: bool, by: Sequence[str]) -> Comparis
 
 def vary(
     request: Request,
-    texts: Sequence[str],
+    axes: Mapping[str, list[Any]],
     repeats: int,
     *,
     dry_run: bool,
@@ -56,7 +56,7 @@ def vary(
         UsageError, PreflightError: a configuration cannot be; no run was started.
         MlbError: a run could not be started; the same command goes on.
     """
-    configurations = configurations_of(axes_of(texts, request))
+    configurations = configurations_of(axes)
     if len(configurations) > CONFIGURATIONS_AT_MOST:
         raise UsageError(
             f"{len(configurations)} configurations are too many to compare at once; "
@@ -116,8 +116,9 @@ def _say_quote(matrix: Matrix, repeats: int, quoted: Estimate) -> None:
 
 def _words(quoted: Estimate) -> str:
     if quoted.seconds is None:
-        cost = "nothing is rented" if quoted.usd == 0 else "its cost neither"
-        return f"how long is not known, no such run was made before ({cost})"
+        rate = {None: "nor its cost", 0.0: "nothing is rented"}.get(quoted.usd_per_hour)
+        rate = rate or f"${quoted.usd_per_hour:.2f} an hour"
+        return f"how long is not known, no such run was made before ({rate})"
     cost = "cost not known" if quoted.usd is None else f"${quoted.usd:.2f}" if quoted.usd else "nothing is rented"
     return f"about {duration(round(quoted.seconds, 1))} by {count(quoted.known, 'earlier run')}, {cost}"
 

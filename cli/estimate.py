@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -28,37 +29,35 @@ class Estimate:
     """None where no run like them was made."""
     known: int
     """Runs it goes by."""
-    usd: float | None
-    """At the fleet's list price; None where it has none, 0 where nothing is rented."""
+    usd_per_hour: float | None
+    """The fleet's list price; None where it has none, 0 where nothing is rented."""
     fleet_ends_unix_s: float
     """Infinite where it does not."""
+
+    @property
+    def usd(self) -> float | None:
+        """Of all of them; None where that is not known."""
+        if self.usd_per_hour == 0:
+            return 0.0
+        if self.seconds is None or self.usd_per_hour is None:
+            return None
+        return self.usd_per_hour * self.seconds / 3600
 
 
 def estimate(requests: Sequence[Request]) -> Estimate:
     """The time and cost of runs one after the other: each as long as the median of the runs most like it."""
     fleet = chosen(requests[0].fleet) if requests else None
     past = _past()
+    usd_per_hour, ends_unix_s = (fleet.usd_per_hour, fleet.expires_unix_s) if fleet else (0.0, math.inf)
     times: list[float] = []
     used = 0
     for request in requests:
         near = _nearest(request, fleet.name if fleet else THIS_MACHINE, past)
         if not near:
-            return Estimate(None, 0, _usd(fleet, None), _ends(fleet))
+            return Estimate(None, 0, usd_per_hour, ends_unix_s)
         times.append(median(near))
         used = max(used, len(near))
-    return Estimate(sum(times), used, _usd(fleet, sum(times)), _ends(fleet))
-
-
-def _usd(fleet: Any, seconds: float | None) -> float | None:
-    if fleet is None:
-        return 0.0
-    if fleet.usd_per_hour is None or (seconds is None and fleet.usd_per_hour):
-        return None
-    return float(fleet.usd_per_hour * (seconds or 0.0) / 3600)
-
-
-def _ends(fleet: Any) -> float:
-    return float("inf") if fleet is None else float(fleet.expires_unix_s)
+    return Estimate(sum(times), used, usd_per_hour, ends_unix_s)
 
 
 def _past() -> list[tuple[dict[str, Any], float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..results.matrix import (
 )
 from ..results.matrix_compare import words_of
 from ..results.run import RunFolder
+from ..results.text import count, duration
 from ..tasks import catalogue
 from . import bench_run
 from .bench_spec import Ask, new_run_id
@@ -134,6 +136,7 @@ def run_all(folder: Path, matrix: Matrix, request: Request) -> tuple[Matrix, boo
         # Read again: another command may have made some meanwhile.
         matrix = read_matrix(folder) if (folder / "matrix.json").is_file() else matrix
         write_matrix(folder, matrix)
+        begun_s, made = time.monotonic(), 0
         for index, cell in enumerate(matrix.cells):
             if matrix.settled(cell):
                 continue
@@ -144,6 +147,10 @@ def run_all(folder: Path, matrix: Matrix, request: Request) -> tuple[Matrix, boo
             if not matrix.cells[index].state:
                 note(f"detached; the same command goes on with {matrix.matrix_id}")
                 return matrix, True
+            made += 1
+            if matrix.left:
+                left_s = (time.monotonic() - begun_s) / made * matrix.left
+                note(f"{count(matrix.left, 'run')} to go, about {duration(round(left_s, 1))}")
     return matrix, False
 
 

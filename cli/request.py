@@ -136,7 +136,12 @@ def request_from(task: str, given: dict[str, Any]) -> Request:
 def typed(given: dict[str, Any]) -> list[str]:
     """The options that were given on the command line, as they are typed."""
     options = request_options()
-    return [f"--{options[name].flag}" for name, value in given.items() if value not in (None, (), [], _default(name))]
+    return [f"--{options[name].flag}" for name, value in given.items() if was_given(name, value)]
+
+
+def was_given(name: str, value: Any) -> bool:
+    """Whether an option's value is another one than it has where it is left out."""
+    return value not in (None, (), [], _default(name))
 
 
 def _default(name: str) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
 
 from ..errors import UsageError, did_you_mean
 from . import config
 from .matrix_run import SETTING
-from .request import Request, RequestOption, request_options
+from .request import RequestOption, request_options, was_given
 
 _KEPT: Final = {
     "task": "runs of different tasks have nothing to compare",
@@ -23,8 +23,11 @@ _CIRCUMSTANCES: Final = ("data-dir", "queue", "hang-after", "skip-health", "whee
 """How a run is made, not what it is."""
 
 
-def axes_of(texts: Sequence[str], request: Request) -> dict[str, list[Any]]:
+def axes_of(texts: Sequence[str], given: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What is varied: a field of the request, or `set.NAME` for a hyperparameter, and its values in their order.
+
+    Args:
+        given: the options of the request as typed, by field.
 
     Raises:
         UsageError: a key or a value cannot be, with all that can.
@@ -49,11 +52,11 @@ def axes_of(texts: Sequence[str], request: Request) -> dict[str, list[Any]]:
             if value in values:
                 raise UsageError(f"--vary {key} has {word.strip()!r} twice.", fix="Name each value once.")
             values.append(value)
-        _refuse_both(name, key, request, option)
+        _refuse_both(name, key, given, option)
     return axes
 
 
-def configurations_of(axes: dict[str, list[Any]]) -> list[dict[str, Any]]:
+def configurations_of(axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Every combination; the last key changes fastest."""
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
@@ -78,13 +81,18 @@ def _value(option: RequestOption | None, key: str, word: str) -> Any:
         if not (word.isascii() and word.isdigit() and int(word) > 0):
             raise UsageError(f"{key} cannot be {word!r}.", fix="It has to be a whole number from 1.")
         value = int(word)
+    elif float in kinds:
+        try:
+            value = float(word)
+        except ValueError:
+            raise UsageError(f"{key} cannot be {word!r}.", fix="It has to be a number.") from None
     return config.value(option.field.name, value) if option.field.name in config.SETTINGS else value
 
 
-def _refuse_both(name: str, key: str, request: Request, option: RequestOption | None) -> None:
+def _refuse_both(name: str, key: str, given: Mapping[str, Any], option: RequestOption | None) -> None:
     if option is None:
-        given = any(text.partition("=")[0].strip() == key.removeprefix(SETTING) for text in request.settings)
+        twice = any(text.partition("=")[0].strip() == key.removeprefix(SETTING) for text in given["settings"] or ())
     else:
-        given = name not in config.SETTINGS and getattr(request, name) != option.field.default
-    if given:
+        twice = name in given and was_given(name, given[name])
+    if twice:
         raise UsageError(f"{key} is varied and set at the same time.", fix="Leave one of the two out.")

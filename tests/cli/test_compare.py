@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from mlb.cli.estimate import estimate
-from mlb.cli.request import Request
+from mlb.cli.request import Request, request_options
 from mlb.cli.vary import axes_of, configurations_of
 from mlb.errors import UsageError
 from mlb.results.metrics import compute
@@ -19,6 +19,7 @@ from mlb.results.run import RunFolder, write_json
 from stories import Run, Story
 from support import Mlb, wait_for_steps, wait_until
 
+NOTHING: dict[str, Any] = dict.fromkeys(request_options())
 SMOKE = ("task3a", "--goal", "smoke", "--data", "synthetic")
 
 
@@ -38,6 +39,7 @@ SMOKE = ("task3a", "--goal", "smoke", "--data", "synthetic")
         (("--vary", "goal=smoke,full"), ["goal cannot be varied"]),
         (("--vary", "seed=1,2"), ["--repeat"]),
         (("--vary", "steps=2,3", "--steps", "4"), ["varied and set"]),
+        (("--vary", "ranks=1,2", "--ranks", "2"), ["ranks is varied and set"]),
         (("--vary", "set.clip_norm=1,2", "--set", "clip_norm=3"), ["varied and set"]),
         (("--vary", "epochs=" + ",".join(map(str, range(1, 30)))), ["29 configurations are too many"]),
         (("--vary", "ranks=1,2", "--by", "ranks"), ["neither --by"]),
@@ -68,11 +70,11 @@ def test_a_dry_run_says_what_would_be_run_and_writes_nothing(mlb: Mlb) -> None:
 
 
 def test_every_combination_once() -> None:
-    axes = axes_of(["ranks=1,2", "aggregation=ddp,powersgd:rank=4", "measure-overhead=yes"], Request("task3a"))
+    axes = axes_of(["ranks=1,2", "aggregation=ddp,powersgd:rank=4", "measure-overhead=yes"], NOTHING)
     assert axes == {"ranks": [1, 2], "aggregation": ["ddp", "powersgd:rank=4"], "measure_overhead": [True]}
     assert len(configurations_of(axes)) == 4
     with pytest.raises(UsageError, match="whole number"):
-        axes_of(["nodes=0"], Request("task3a"))
+        axes_of(["nodes=0"], NOTHING)
 
 
 def test_the_time_of_runs_is_that_of_those_most_like_them(mlb_home: Path) -> None:
