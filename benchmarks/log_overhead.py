@@ -105,8 +105,10 @@ def many_ranks(pattern: str, ranks: int, pairs: int, data: Path) -> Iterator[str
         steps = [line for line in folder.rank_events(1).read_bytes().splitlines() if b'"key":"step"' in line]
         size = len(gzip.compress(b"\n".join(steps))) / len(steps)
         ratio = f"measured / bare: median {cost.ratio:.4f} (95 % {cost.low:.4f}-{cost.high:.4f}), n={cost.pairs} pairs"
+        assert cost.cpu_ratio
+        cpu = f"in processor time {cost.cpu_ratio:.4f} (95 % {cost.cpu_low:.4f}-{cost.cpu_high:.4f})"
         share = f"the log's thread is {100 * cost.log_thread_share:.3f} % of it"
-        yield f"{ranks} ranks, {pattern}: {ratio}; {share}"
+        yield f"{ranks} ranks, {pattern}: {ratio}; {cpu}; {share}"
         yield f"{ranks} ranks, {pattern}: log {size / 1e3:.3f} MB for 1,000 steps and rank, gzip"
 
 

@@ -127,6 +127,9 @@ def _overhead_pair(record: RankRecord, event: Event) -> bool:
     if place is None or not (bare and bare_tokens and measured and tokens):
         return False
     record.overhead_pairs[place] = bare / bare_tokens, measured / tokens
+    bare_cpu, measured_cpu = (as_ns(event.fields.get(name)) for name in ("bare_cpu_ns", "step_cpu_ns"))
+    if bare_cpu and measured_cpu:
+        record.overhead_cpu_pairs[place] = bare_cpu / bare_tokens, measured_cpu / tokens
     record.overhead_ns += measured
     return True
 

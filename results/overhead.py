@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,31 +14,45 @@ _DRAWS = 2_000
 
 @dataclass(frozen=True)
 class MeasuringCost:
-    """A measured step over a bare one, 1.0 where measuring costs nothing."""
+    """A measured step over a bare one, 1.0 where measuring costs nothing; the log thread's share is in each number."""
 
     ratio: float
-    """Median over the pairs, plus the log thread's processor time over that of the measured steps."""
+    """Of time: the median over the pairs."""
     low: float
     """Bounds of its bootstrap 95 % interval."""
     high: float
     pairs: int
     log_thread_share: float
+    """The log thread's processor time over the time of the measured steps."""
+    cpu_ratio: float | None
+    """Of the ranks' processor time, likewise; None where the log does not have it."""
+    cpu_low: float | None
+    cpu_high: float | None
 
 
 def measuring_cost(records: Sequence[RankRecord]) -> MeasuringCost | None:
     """The cost over all ranks together; None without pairs that every rank logged."""
     with_pairs = [record for record in records if record.overhead_pairs]
-    common = sorted(set.intersection(*(set(record.overhead_pairs) for record in with_pairs)) if with_pairs else ())
-    if not common:
+    found = _ratio([record.overhead_pairs for record in with_pairs])
+    if found is None:
         return None
-    times = np.array([[record.overhead_pairs[place] for place in common] for record in with_pairs], np.float64)
-    bare, measured = times.sum(axis=0).T
-    ratios = measured / bare
     # The log's thread works for the measured steps alone, beside bare ones too: the pairs do not see it.
     share = sum(record.log_thread_ns for record in with_pairs) / sum(record.overhead_ns for record in with_pairs)
+    pairs, *times = found
+    cpu = _ratio([record.overhead_cpu_pairs for record in with_pairs])
+    ratio, low, high = (value + share for value in times)
+    cpu_ratio, cpu_low, cpu_high = (value + share for value in cpu[1:]) if cpu else (None, None, None)
+    return MeasuringCost(ratio, low, high, pairs, share, cpu_ratio, cpu_low, cpu_high)
+
+
+def _ratio(pairs_of: Sequence[Mapping[int, tuple[float, float]]]) -> tuple[int, float, float, float] | None:
+    """The number of pairs that all ranks have, the median of measured over bare, and its bounds."""
+    common = sorted(set.intersection(*map(set, pairs_of)) if pairs_of else ())
+    if not common:
+        return None
+    times = np.array([[pairs[place] for place in common] for pairs in pairs_of], np.float64)
+    bare, measured = times.sum(axis=0).T
+    ratios = measured / bare
     draws = np.random.default_rng(0).integers(0, len(ratios), (_DRAWS, len(ratios)))
     low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
-    return MeasuringCost(
-        ratio=float(np.median(ratios)) + share, low=float(low) + share, high=float(high) + share,
-        pairs=len(common), log_thread_share=share,
-    )  # fmt: skip
+    return len(common), float(np.median(ratios)), float(low), float(high)

@@ -107,6 +107,8 @@ class RankRecord:
     """Why this rank could not compare its clock with rank 0's; empty if it could."""
     overhead_pairs: dict[int, tuple[float, float]] = field(default_factory=dict)
     """First step of a pair -> nanoseconds a token of its two steps, the bare one and the measured one."""
+    overhead_cpu_pairs: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Likewise, of the process's processor time."""
     overhead_ns: int = 0
     """What the measured steps of the pairs took."""
     log_thread_ns: int = 0

@@ -41,6 +41,9 @@ def step_rows(metrics: Metrics) -> Iterator[tuple[str, str]]:
     if cost := metrics.measuring_cost:
         middle, low, high = (f"{100 * (value - 1):+.2f}" for value in (cost.ratio, cost.low, cost.high))
         yield "Measuring costs", f"{middle} % of a step (95 % {low} to {high}, {count(cost.pairs, 'pair')} of steps)"
+        if cost.cpu_ratio and cost.cpu_low and cost.cpu_high:
+            middle, low, high = (f"{100 * (value - 1):+.2f}" for value in (cost.cpu_ratio, cost.cpu_low, cost.cpu_high))
+            yield "  in processor time", f"{middle} % (95 % {low} to {high})"
 
 
 def resource_rows(metrics: Metrics) -> Iterator[tuple[str, str]]:

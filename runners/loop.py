@@ -168,6 +168,7 @@ class TrainingLoop:
     def _step_of_pair(self, overhead: Overhead, epoch: int, batches: Iterator[Batch]) -> Mark | None:
         """As `step`, but one of each pair unmeasured, and both timed together with their logging."""
         measuring, number, start = self._watch, self._steps, self._clock.mark()
+        cpu_ns = time.process_time_ns()
         if overhead.is_bare(number):
             self._watch = self._aggregation.observer = overhead.bare
         end = self.step(epoch, batches, start)
@@ -175,7 +176,7 @@ class TrainingLoop:
             self._write_steps(measuring.finished())
             end = self._clock.mark()
             if number >= WARMUP_STEPS + 1:
-                overhead.took(number, self._tokens, start, end)
+                overhead.took(number, self._tokens, start, end, time.process_time_ns() - cpu_ns)
         self._watch = self._aggregation.observer = measuring
         overhead.write_bare_steps(overhead.bare.finished())
         return end

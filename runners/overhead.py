@@ -1,7 +1,9 @@
 """What measuring costs: of each pair of steps one is trained without a stopwatch, and both are timed from outside.
 
 The pair's time runs from before the step to after its event is logged; what the log's thread does later is counted
-as processor time. All ranks leave out the same steps, since a measured rank would hold up an unmeasured one.
+as processor time. Beside the time stands the process's own processor time, which other ranks and other programs on
+the same cores do not stretch: it needs far fewer pairs for the same certainty. All ranks leave out the same steps,
+since a measured rank would hold up an unmeasured one.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class Overhead:
         self._clock = clock
         self._log = log
         self._seed = seed
-        self._open: list[tuple[int, int, Mark, Mark]] = []
+        self._open: list[tuple[int, int, Mark, Mark, int]] = []
         self._log_thread_ns = log.thread_ns()
 
     def is_bare(self, step: int) -> bool:
@@ -49,19 +51,20 @@ class Overhead:
         first = random.Random(self._seed * 1_000_003 + step // 2).random() < 0.5
         return first == (step % 2 == 0)
 
-    def took(self, step: int, tokens: int, start: Mark, end: Mark) -> None:
-        """A step on so many tokens, and its logging, went from `start` to `end`."""
-        self._open.append((step, tokens, start, end))
+    def took(self, step: int, tokens: int, start: Mark, end: Mark, cpu_ns: int) -> None:
+        """A step on so many tokens, and its logging, went from `start` to `end`, with so much processor time."""
+        self._open.append((step, tokens, start, end, cpu_ns))
 
     def write(self) -> None:
         """Log the pairs so far; outside of steps, as it waits for the device."""
-        times = {step: (self._clock.time_ns(end) - self._clock.time_ns(start), tokens)
-                 for step, tokens, start, end in self._open}  # fmt: skip
+        times = {step: (self._clock.time_ns(end) - self._clock.time_ns(start), tokens, cpu_ns)
+                 for step, tokens, start, end, cpu_ns in self._open}  # fmt: skip
         self._open.clear()
         for step in times:
             if self.is_bare(step) and step ^ 1 in times:
-                (bare_ns, bare_tokens), (step_ns, tokens) = times[step], times[step ^ 1]
-                both = {"bare_ns": bare_ns, "bare_tokens": bare_tokens, "step_ns": step_ns, "step_tokens": tokens}
+                pair = ("bare", times[step]), ("step", times[step ^ 1])
+                names = ("ns", "tokens", "cpu_ns")
+                both = {f"{kind}_{name}": n for kind, found in pair for name, n in zip(names, found, strict=True)}
                 self._log.event(keys.OVERHEAD_PAIR, step=step & ~1, **both)
         now = self._log.thread_ns()
         self._log.event(keys.LOG_THREAD, cpu_ns=now - self._log_thread_ns)

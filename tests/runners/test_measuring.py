@@ -113,6 +113,8 @@ def test_half_of_the_steps_are_left_unmeasured_and_none_is_lost(tmp_path: Path) 
     assert cost is not None
     assert cost.pairs == 18
     assert cost.low <= cost.ratio <= cost.high
+    assert (cost.cpu_low or 0) <= (cost.cpu_ratio or 0) <= (cost.cpu_high or 0)
+    assert cost.cpu_low
 
 
 def test_every_rank_leaves_out_the_same_steps(tmp_path: Path) -> None:
@@ -135,10 +137,12 @@ def test_the_cost_is_that_of_the_pairs_all_ranks_have() -> None:
     records = [RankRecord(rank) for rank in range(2)]
     for record in records:
         record.overhead_pairs = {2 * n: (100.0, 101.0) for n in range(50)}
+        record.overhead_cpu_pairs = {2 * n: (100.0, 100.0 + n % 3) for n in range(50)}
         record.overhead_ns, record.log_thread_ns = 1_000, 5
     del records[1].overhead_pairs[0]
     cost = measuring_cost(records)
     assert cost is not None
     assert (cost.pairs, cost.log_thread_share) == (49, 0.005)
     assert cost.ratio == pytest.approx(1.015)
+    assert cost.cpu_ratio == pytest.approx(1.015)
     assert measuring_cost([RankRecord(0)]) is None
