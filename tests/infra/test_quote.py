@@ -79,7 +79,7 @@ def test_max_price_refuses() -> None:
     with pytest.raises(PreflightError, match=r"costs \$28.51 per hour, more than --max-price 28.51"):
         refuse_if_over(quote(max_price=Decimal("28.51")))
     with pytest.raises(PreflightError, match="price is unknown"):
-        refuse_if_over(quote(gpus=0, max_price=Decimal(5)))
+        refuse_if_over(quote(gpus=8, instance_type="p5e.48xlarge", max_price=Decimal(5)))
 
 
 def test_an_unknown_price_is_refused_unless_accepted() -> None:
@@ -105,6 +105,10 @@ def test_spot_is_bounded_by_on_demand() -> None:
 
 def test_a_local_fleet_costs_nothing() -> None:
     assert quote(cloud="docker", gpus=0).per_hour == 0
+
+
+def test_nodes_without_gpus_have_a_price_in_each_cloud() -> None:
+    assert [quote(cloud=cloud, gpus=0).per_hour for cloud in ("aws", "gcp")] == [Decimal("0.8064"), Decimal("0.77694")]
 
 
 def test_json_has_every_number_once() -> None:
