@@ -93,7 +93,10 @@ def test_an_unknown_price_is_refused_unless_accepted() -> None:
 def test_an_old_price_warns_and_one_without_a_day_too() -> None:
     spec = FleetSpec(name="a", cloud="aws", gpus=1)
     assert make_quote(spec, load(), date(2026, 8, 19)).warnings == ()
-    assert make_quote(spec, load(), date(2026, 8, 20)).warnings == ("The price is 31 days old (more than 30).",)
+    assert make_quote(spec, load(), date(2026, 8, 20)).warnings == (
+        "The price is 31 days old (more than 30); "
+        "`mlb catalog refresh --cloud aws --region us-east-1` asks for today's.",
+    )
     assert "does not say from which day" in quote(cloud="gcp").warnings[-1]
 
 

@@ -119,7 +119,6 @@ def test_prices_that_make_no_sense_are_not_kept(mlb: Mlb, mlb_home: Path) -> Non
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["--cloud", "gcp"], 2, "Prices of gcp cannot be refreshed yet"),
         (["--region", "us-esat-1"], 2, "Did you mean us-"),
     ],
 )
