@@ -150,7 +150,8 @@ def price_list(project: str = "") -> Iterator[Mapping[str, Any]]:
     base = os.environ.get("GOOGLE_CLOUD_BILLING_CUSTOM_ENDPOINT") or _PRICES
     url = f"{base.rstrip('/')}/{_COMPUTE_ENGINE}/skus"
     asked: dict[str, Any] = {"currencyCode": "USD", "pageSize": _PAGE}
-    with _translated("the price list"), google.auth.transport.requests.AuthorizedSession(credentials) as session:
+    new_session: Any = google.auth.transport.requests.AuthorizedSession  # has no types
+    with _translated("the price list"), new_session(credentials) as session:
         while True:
             answer = session.get(url, params=asked, timeout=CALL_TIMEOUT_S)
             if answer.status_code != 200:

@@ -19,7 +19,7 @@ from .gcp_api import price_list
 SOURCE = "Cloud Billing Catalog: cores, memory and GPUs, without disks"
 _FAMILIES = {"n1": "N1 Predefined Instance", "n2": "N2 Instance", "g2": "G2 Instance", "a2": "A2 Instance"}
 _FAMILIES |= {"a3": "A3 Instance"}
-_GPUS = {
+_GPUS: Mapping[str, tuple[str, ...]] = {
     "T4": ("Nvidia Tesla T4 GPU",),
     "V100": ("Nvidia Tesla V100 GPU",),
     "L4": ("Nvidia L4 GPU",),
@@ -68,9 +68,7 @@ def rates_in(rows: Iterable[Mapping[str, Any]], regions: Sequence[str]) -> Rates
 
 def machine_price(machine: Machine, rates: Mapping[str, frozenset[Decimal]], *, spot: bool) -> Decimal | None:
     """Dollars per hour of all parts of a machine; None where a part has no price, or more than one."""
-    family, gpus = _family(machine), _GPUS.get(machine.gpu, ())
-    if machine.id == _MEGA:
-        family, gpus = _MEGA_FAMILY, _MEGA_GPUS
+    family, gpus = _parts_of(machine)
     before = "Spot Preemptible " if spot else ""
     after = " attached to Spot Preemptible VMs" if spot else ""
     parts = [
@@ -87,8 +85,11 @@ def machine_price(machine: Machine, rates: Mapping[str, frozenset[Decimal]], *, 
     return total.normalize()
 
 
-def _family(machine: Machine) -> str:
-    return _FAMILIES.get(machine.machine_type.partition("-")[0], "")
+def _parts_of(machine: Machine) -> tuple[str, tuple[str, ...]]:
+    """What Google calls the family, and the names that the GPUs may have; empty where it is not known here."""
+    if machine.id == _MEGA:
+        return _MEGA_FAMILY, _MEGA_GPUS
+    return _FAMILIES.get(machine.machine_type.partition("-")[0], ""), _GPUS.get(machine.gpu, ())
 
 
 def _hourly(row: Mapping[str, Any]) -> Decimal | None:
