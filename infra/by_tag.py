@@ -37,10 +37,9 @@ def cloud_for(spec: FleetSpec) -> Cloud:
 def places(cloud: str, region: str, project: str = "", *, everywhere: bool) -> list[tuple[str, Cloud]]:
     """The places to look at for fleets by tag, each with the name of its region."""
     if cloud == "aws" and everywhere:
-        from .aws import Aws, all_regions
+        from .aws import everywhere as all_regions
 
-        # The account's own list, which may be newer than ours: a region that we do not know is looked at all the same.
-        return [(name, Aws(name)) for name in all_regions()]
+        return [(place.region, place) for place in all_regions()]
     spec = FleetSpec(name="all", cloud=cloud, region=region, project=project)  # type: ignore[arg-type]  # checked there
     if cloud == "gcp":
         from .gcp import Gcp

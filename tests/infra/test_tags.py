@@ -12,6 +12,7 @@ from mlb.errors import PreflightError, TeardownIncomplete
 from mlb.infra.aws import Aws
 from mlb.infra.blueprint import iso, this_owner
 from mlb.infra.cloud import TaggedFleet
+from mlb.infra.places import REGIONS
 
 if TYPE_CHECKING:
     from .moto_cloud import Cloud
@@ -37,8 +38,14 @@ def names(*regions: str) -> set[str]:
 
 
 @pytest.fixture
-def fleets(cloud: Cloud) -> dict[str, str]:
+def fleets(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Two of ours past their deadline in two regions, one of somebody else's, one that has its time left."""
+    from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
+
+    # An account with three regions, of which one is newer than this version of mlb.
+    three = [r for r in RegionsAndZonesBackend.regions if r.name in ("us-east-1", "eu-west-1", "ap-south-1")]
+    monkeypatch.setattr(RegionsAndZonesBackend, "regions", three)
+    monkeypatch.setitem(REGIONS, "aws", tuple(name for name in REGIONS["aws"] if name != "eu-west-1"))
     return {
         "near": make("us-east-1", "near", this_owner(), 1_000_000_000),
         "far": make("eu-west-1", "far", this_owner(), 1_000_000_000),
