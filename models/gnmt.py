@@ -45,8 +45,9 @@ class NormalisedAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The context, (B, T, H), and the attention, (B, T, S)."""
         v_H = self.length * self.direction / self.direction.norm()
-        sums = self.query(query_BTH)[:, :, None] + keys_BSH[:, None] + self.bias
-        scores_BTS = torch.tanh(sums) @ v_H
+        # One pass over (B, T, S, H) for the sum, one for tanh: this is the largest tensor of the model.
+        sums_BTSH = (self.query(query_BTH) + self.bias)[:, :, None] + keys_BSH[:, None]
+        scores_BTS = sums_BTSH.tanh_() @ v_H
         attention_BTS = scores_BTS.masked_fill(~real_BS[:, None], -torch.inf).softmax(-1)
         return attention_BTS @ memory_BSH, attention_BTS
 
