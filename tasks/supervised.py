@@ -47,11 +47,16 @@ def _some(chosen: Tensor, limit: int | None) -> Tensor:
     return chosen[:limit]
 
 
+def epoch_order(setup: Setup, samples: int, epoch: int) -> Tensor:
+    """All places in the order in which an epoch sees them, (samples,)."""
+    return torch.randperm(samples, generator=generator(setup.seed, _ORDER, epoch))
+
+
 def batch_places(
     setup: Setup, samples: int, batch_per_rank: int, epoch: int, skip: int
 ) -> Iterator[tuple[Tensor, float]]:
     """For each step of an epoch but the first `skip`: this rank's places among `samples`, (b,), and its weight."""
-    order = torch.randperm(samples, generator=generator(setup.seed, _ORDER, epoch))
+    order = epoch_order(setup, samples, epoch)
     for first, end in global_batches(samples, batch_per_rank * setup.world_size, setup.world_size)[skip:]:
         mine = share(first, end, setup.rank, setup.world_size)
         yield order[mine[0] : mine[1]], (mine[1] - mine[0]) * setup.world_size / (end - first)

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from ..models.resnet_cifar import ResNetCIFAR, ResNetCIFARConfig
 from . import recipes
 from .augment import CropAndFlip
-from .base import Batch, Evaluation, Setup
+from .base import SPLITS, Batch, Evaluation, Setup
 from .compiling import compiled, precision_of
 from .recipe1a import Recipe1a
 from .schedules import WarmupPlateau, one_cycle
@@ -43,6 +43,7 @@ class Task1a:
     """One rank's share of task 1a."""
 
     metric = "top-1 accuracy (%)"
+    splits = SPLITS
 
     def __init__(self, setup: Setup, recipe: Recipe1a | None = None) -> None:
         self.setup = setup

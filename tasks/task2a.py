@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from ..models.logistic import LogisticConfig, LogisticRegression
 from . import recipes
-from .base import Batch, Evaluation, Setup
+from .base import SPLITS, Batch, Evaluation, Setup
 from .recipe2a import Recipe2a
 from .schedules import WarmupPlateau
 from .supervised import batch_places, labelled_splits, loaded, score
@@ -36,6 +36,7 @@ class Task2a:
     """One rank's share of task 2a."""
 
     metric = "top-1 accuracy (%)"
+    splits = SPLITS
 
     def __init__(self, setup: Setup, recipe: Recipe2a | None = None) -> None:
         self.setup = setup
