@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _CROP = 3
 """Purpose of a stream of random numbers."""
 _MOST_WORKERS = 32
+_LEAST_AHEAD = 16
+"""Entries of a plan: a worker that is kept from its core for a while is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Feed:
             num_workers=self.workers,
             pin_memory=self._pinned,
             persistent_workers=several,
-            prefetch_factor=max(2, -(-ahead // self.workers)) if several else None,
+            prefetch_factor=max(2, -(-max(ahead, _LEAST_AHEAD) // self.workers)) if several else None,
             # Ranks have threads, which a fork would not survive; the server forks from a process without any.
             multiprocessing_context="forkserver" if several else None,
         )

@@ -60,7 +60,8 @@ class Recipe1b:
     """`bfloat16`: convolutions and the linear layer under autocast; weights stay float32."""
     fused_optimiser: bool = False
     """Of torch's SGD alone."""
-    compile: bool = False
+    compile: str = "never"
+    """Through torch.compile: `never`, `gpu` or `always`."""
 
 
 RECIPES_1B: Mapping[str, Recipe1b] = MappingProxyType(
@@ -84,7 +85,7 @@ RECIPES_1B: Mapping[str, Recipe1b] = MappingProxyType(
             channels_last=True,
             precision="bfloat16",
             fused_optimiser=True,
-            compile=True,
+            compile="gpu",
         ),
         "smoke": Recipe1b(
             blocks="1-1-1-1",

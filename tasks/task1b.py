@@ -33,7 +33,7 @@ from ..datasets.share import global_batches, pieces, share
 from ..models.resnet50 import ResNet50, ResNet50Config
 from . import recipes
 from .base import Batch, Evaluation, Setup
-from .compiling import compiled, precision_of
+from .compiling import compile_here, compiled, precision_of
 from .lars import LARS, scaled_and_plain
 from .recipe1b import Recipe1b
 from .schedules import one_cycle, polynomial
@@ -69,7 +69,7 @@ class Task1b:
             zero_last_scale=recipe.zero_last_scale,
         )
         self.model = ResNet50(config).to(setup.device)
-        self._network = compiled(self.model) if recipe.compile else self.model
+        self._network = compiled(self.model) if compile_here(recipe.compile, setup.device) else self.model
         mean, std = torch.tensor(_MEAN) * 255, torch.tensor(_STD) * 255
         self._mean, self._std = (v.view(3, 1, 1).to(setup.device) for v in (mean, std))
         self._optimiser = self._make_optimiser()

@@ -78,7 +78,7 @@ class Task2a:
             chosen_N = train.chosen[torch.cat([places_B for places_B, _ in block])]
             samples_NF, labels_N = train.samples.index_select(0, chosen_N), train.labels[chosen_N].float()
             counts = [len(places_B) for places_B, _ in block]
-            pieces = zip(samples_NF.split(counts), labels_N.split(counts), strict=True)
+            pieces = zip(torch.split(samples_NF, counts), torch.split(labels_N, counts), strict=True)
             yield [
                 Batch(len(y_B), len(y_B), (x_BF, y_B), weight)
                 for (x_BF, y_B), (_, weight) in zip(pieces, block, strict=True)

@@ -152,7 +152,7 @@ def test_lars_is_its_equations() -> None:
 
 
 def test_the_fast_recipe_grows_its_images(few_images: Path) -> None:
-    task = make(few_images, recipe=replace(RECIPES_1B["fast"], compile=False))
+    task = make(few_images, recipe=RECIPES_1B["fast"])
     sides = [task._side(epoch) for epoch in range(1, 29)]
     assert sides == sorted(sides)
     assert (sides[0], sides[-1], {side % 32 for side in sides}) == (128, 192, {0})
