@@ -1,28 +1,41 @@
 """A task's smoke goal with several seeds: python benchmarks/smoke.py TASK SEED... [-- OPTIONS of mlb bench].
 
 One row a seed: the epoch that met the goal, the time to target and from the launch, the quality of every epoch, the
-input's share of the time in steps. A seed that misses the goal is a row like any other, and the exit code tells.
+input's share of the time in steps, the peak resident memory of the largest rank (MLB_HOME tells which are ours). A seed that misses the goal is a row like any other, and the exit code tells.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from common import machine
 from mlb.results.keys import PHASES
 
-HEAD = """| seed | goal met in | time to target | from the launch | validation, by epoch | test | input |
-|---|---|---|---|---|---|---|"""
+HEAD = """| seed | goal met in | time to target | from the launch | validation, by epoch | test | input | memory of a rank |
+|---|---|---|---|---|---|---|---|"""
 
 
 def once(task: str, seed: str, options: list[str], goal: str = "smoke") -> float | None:
     """Run one seed and print its row; the seconds to the target, or None where it was missed."""
     command = [sys.executable, "-P", "-m", "mlb", "bench", task, "--goal", goal, "--seed", seed, *options, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    report = json.loads(done.stdout)
+    with tempfile.TemporaryFile("w+") as answer:
+        running = subprocess.Popen(command, stdout=answer, stderr=subprocess.DEVNULL)
+        peak = 0
+        while running.poll() is None:
+            peak = max(peak, largest_rank())
+            time.sleep(0.5)
+        answer.seek(0)
+        text = answer.read()
+    report = json.loads(text)
     if "quality" not in report:
-        print(f"| {seed} | {done.stdout.strip()} |")
+        print(f"| {seed} | {text.strip()} |")
         return None
     evaluations = report["quality"]["evaluations"]
     curve = " ".join(f"{e['value']:.2f}" for e in evaluations if e["split"] == "validation")
@@ -32,8 +45,22 @@ def once(task: str, seed: str, options: list[str], goal: str = "smoke") -> float
         f"{report['time_to_target_s']:.1f} s | {report['time_to_target_from_launch_s']:.1f} s" if reached else "- | -"
     )
     met = f"epoch {reached['epoch']}" if reached else "missed"
-    print(f"| {seed} | {met} | {times} | {curve} | {test} | {input_share(report):.1f} % |", flush=True)
+    print(
+        f"| {seed} | {met} | {times} | {curve} | {test} | {input_share(report):.1f} % | {peak >> 20} MiB |", flush=True
+    )
     return float(report["time_to_target_s"]) if reached else None
+
+
+def largest_rank() -> int:
+    """Bytes that the largest rank of a run in MLB_HOME had resident at its peak so far; 0 where none runs."""
+    home, peaks = os.environ.get("MLB_HOME", ""), [0]
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_text()
+            if home and home in command and "mlb.runners.worker" in command:
+                found = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+                peaks.append(int(found[1]) << 10 if found else 0)
+    return max(peaks)
 
 
 def input_share(report: dict[str, Any]) -> float:
