@@ -1,7 +1,8 @@
 """A task's smoke goal with several seeds: python benchmarks/smoke.py TASK SEED... [-- OPTIONS of mlb bench].
 
 One row a seed: the epoch that met the goal, the time to target and from the launch, the quality of every epoch, the
-input's share of the time in steps, the peak resident memory of the largest rank (MLB_HOME tells which are ours). A seed that misses the goal is a row like any other, and the exit code tells.
+input's share of the time in steps, the peak resident memory of the largest rank (MLB_HOME tells which are ours).
+A seed that misses the goal is a row like any other, and the exit code tells.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 from common import machine
 from mlb.results.keys import PHASES
 
-HEAD = """| seed | goal met in | time to target | from the launch | validation, by epoch | test | input | memory of a rank |
+HEAD = """| seed | goal met in | time to target | from the launch | validation, by epoch | test | input | a rank's memory |
 |---|---|---|---|---|---|---|---|"""
 
 

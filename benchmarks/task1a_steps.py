@@ -20,7 +20,6 @@ from mlb.tasks.base import Batch, Setup
 from mlb.tasks.task1a import Task1a
 from torch.nn import functional as F
 
-
 BATCH = 128
 """Of all three: the fast recipe's own is larger."""
 
