@@ -19,7 +19,7 @@ from typing import Any
 from common import machine
 from mlb.results.keys import PHASES
 
-HEAD = """| seed | goal met in | time to target | from the launch | validation, by epoch | test | input | a rank's memory |
+HEAD = """| seed | goal met in | time to target | from the launch | validation, by epoch | test | input | a rank has |
 |---|---|---|---|---|---|---|---|"""
 
 
