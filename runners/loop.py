@@ -72,7 +72,7 @@ class TrainingLoop:
         self._log.event(keys.RUN_START)
         reason = self._train()
         self._log.event(keys.RUN_STOP, status="success" if reason == "goal" else "aborted", reason=reason)
-        if self._spec.max_steps is None:
+        if self._spec.max_steps is None and "test" in self._task.splits:
             self._evaluate("test", epoch=0)
         with self.stage(keys.STAGE_FINISH):
             self._compare_clocks()
