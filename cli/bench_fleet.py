@@ -179,7 +179,7 @@ def make_ready(request: Request, names: Sequence[str], doors: Mapping[int, SshTr
     Raises:
         NodeNotReady, UsageError, PreflightError: names every node that cannot be made ready, and why.
     """
-    offer = bootstrap.supplies(wheel.build(cache_dir()), request.wheelhouse, (sys.executable,))
+    offer = bootstrap.supplies(wheel.build(cache_dir()), request.wheelhouse, (sys.executable,), request.backend)
     by_name = {name: doors[i] for i, name in enumerate(names)}
     ready = refuse_if_any_failed(bootstrap.ready(by_name, offer, note), "making ready")
     return [ready[name] for name in names]
