@@ -161,6 +161,9 @@ class PowerSGD(OverlappedDDP):
             payload = entries * bucket.buffer().element_size()
         # Its first all-reduce is handed over inside the hook, the others follow in callbacks: one entry in the log.
         self._bucket_before = self._told(powerSGD_hook.powerSGD_hook, self.state, bucket, payload)
+        if self._find_unused and bucket.is_last():
+            # For the same reason: DDP all-reduces which parameters were used as soon as the last hook is back.
+            self._bucket_before.wait()
         return self._bucket_before
 
     def entries(self, gradient: Tensor) -> int:

@@ -8,7 +8,6 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import UsageError
-from . import config
 from .options import Json
 from .request import request_from, takes_request
 
@@ -52,7 +51,10 @@ def run(
 ) -> None:
     """Run TASK to its goal, on the current fleet or else on this machine, and report where the time went."""
     if task == "task0a":
-        raise typer.Exit(_raw(given, quick=quick, detach=detach, dry_run=dry_run, as_json=as_json))
+        from . import bench_raw
+
+        given["goal"] = "quick" if quick else given["goal"]
+        raise typer.Exit(bench_raw.bench(request_from(task, given), detach=detach, dry_run=dry_run, as_json=as_json))
     if quick:
         raise UsageError("--quick is task0a's alone.", fix="mlb bench task0a --quick, or a task with --goal smoke")
     from . import bench_run
@@ -73,20 +75,6 @@ def run(
             )
         raise typer.Exit(bench_repeated(request, repeat, as_json=as_json))
     raise typer.Exit(bench_run.bench(request, detach=detach, dry_run=dry_run, as_json=as_json))
-
-
-def _raw(given: dict[str, Any], *, quick: bool, detach: bool, dry_run: bool, as_json: bool) -> int:
-    from . import bench_raw
-
-    if dry_run or any(given[name] is not None for name in ("fleet", "nodes", "gpus")):
-        raise UsageError("task0a runs on this machine only.", fix="Leave --fleet, --nodes, --gpus and --dry-run out.")
-    request = bench_raw.RawRequest(
-        goal="quick" if quick else given["goal"],
-        ranks=config.value("ranks", given["ranks"]),
-        backend=config.value("backend", given["backend"]),
-        oversubscribe=given["oversubscribe"],
-    )
-    return bench_raw.bench(request, detach=detach, as_json=as_json)
 
 
 @app.command("list")

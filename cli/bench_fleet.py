@@ -24,7 +24,6 @@ from ..provisioner.shape import Shape, choose
 from ..provisioner.ssh import SshTransport
 from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
-from ..tasks.catalogue import Goal
 from .bench_run import Started, debug_stage
 from .bench_spec import Ask, Where, make_spec, new_run_id, prepare
 from .console import note, progress
@@ -45,18 +44,18 @@ def start_on(fleet: Fleet, request: Request) -> Started:
     Raises:
         MlbError: it cannot be launched; nothing goes on.
     """
-    ask, where = Ask.of(request), _where(fleet, request)
+    ask, where = Ask.of(request), where_on(fleet, request)
     names = where.node_names
     with held(fleet, where.run_id, queue=request.queue), doors_to(fleet, names) as doors:
         ready = make_ready(request, names, doors)
         debug_stage("nodes ready", ask.asked_ns)
-        found = _health(request, fleet, ready, doors)
+        found = health_of(request, fleet, ready, doors)
         debug_stage("health checked", ask.asked_ns)
-        shape = shape_on([node.node for node in ready], fleet, request, ask.goal)
+        shape = shape_on([node.node for node in ready], fleet, request, ask.goal.memory_bytes_per_rank)
         prepared = prepare(ask, shape)
         send_data(prepared, names, doors)
         debug_stage("data ready", ask.asked_ns)
-        where = replace(where, caveats=(*where.caveats, *_about_health(found)))
+        where = replace(where, caveats=(*where.caveats, *about_health(found)))
         spec = make_spec(ask, shape, prepared, where)
         folder, interrupted = launched(spec, fleet, ready, doors, prepared.path)
         write_json(folder.health, found)
@@ -64,7 +63,7 @@ def start_on(fleet: Fleet, request: Request) -> Started:
     return Started(spec, folder, ask.goal, interrupted)
 
 
-def _health(
+def health_of(
     request: Request, fleet: Fleet, ready: Sequence[ReadyNode], doors: Mapping[int, SshTransport]
 ) -> health.Health:
     if request.skip_health:
@@ -76,7 +75,7 @@ def _health(
     return found
 
 
-def _about_health(found: health.Health) -> Iterator[str]:
+def about_health(found: health.Health) -> Iterator[str]:
     if found.skipped:
         yield "the health of the nodes was not checked before the run (--skip-health)."
     for problem in found.warnings:
@@ -86,18 +85,22 @@ def _about_health(found: health.Health) -> Iterator[str]:
 def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
     """The plan of a request as far as it is known without asking a node: cores, home folders and environments are the
     nodes' affair."""
-    ask, where = Ask.of(request), _where(fleet, request)
+    ask, where = Ask.of(request), where_on(fleet, request)
+    nodes, memory_bytes = known_nodes(fleet, where.node_names, request.ranks), ask.goal.memory_bytes_per_rank
+    shape = shape_on(nodes, fleet, request, memory_bytes)
+    return plan_of(make_spec(ask, shape, prepare(ask, shape), where), fleet)
+
+
+def plan_of(spec: RunSpec, fleet: Fleet) -> LaunchPlan:
+    """The plan of a run, with what only the nodes know left open."""
     by_name = {node.name: node for node in fleet.nodes}
-    nodes = _known_nodes(fleet, where.node_names, request.ranks)
-    shape = shape_on(nodes, fleet, request, ask.goal)
-    spec = make_spec(ask, shape, prepare(ask, shape), where)
     home, python = PurePosixPath("~/.mlb"), "~/.mlb/env/FINGERPRINT/bin/python"
-    names = where.node_names
+    names = spec.node_names
     places = [Place(name, by_name[name].private_ip, python, _folder(home, spec), fleet.cloud) for name in names]
     return _plan(spec, fleet, places, 0)
 
 
-def _where(fleet: Fleet, request: Request) -> Where:
+def where_on(fleet: Fleet, request: Request) -> Where:
     names = tuple(nodes_of(fleet, request.nodes))
     run_id = request.run_id or new_run_id(request.task, fleet.name)
     return Where(run_id, fleet.name, names, caveats(fleet))
@@ -133,9 +136,9 @@ def held(fleet: Fleet, run_id: str, *, queue: bool) -> Iterator[None]:
 
 
 def launched(
-    spec: RunSpec, fleet: Fleet, ready: Sequence[ReadyNode], doors: Mapping[int, SshTransport], prepared: Path
+    spec: RunSpec, fleet: Fleet, ready: Sequence[ReadyNode], doors: Mapping[int, SshTransport], prepared: Path | None
 ) -> tuple[RunFolder, bool]:
-    """Start a run on nodes that are ready and hold the data; its folder here, and whether ctrl-C came meanwhile.
+    """Start a run on nodes that are ready and hold its data, if any; its folder here, and whether ctrl-C came then.
 
     Raises:
         NodeNotReady: a node has no room or no port, or could not start its unit.
@@ -143,7 +146,7 @@ def launched(
     """
     folder = RunFolder(runs_dir() / spec.run_id)
     places = [Place(r.node.name, r.node.private_ip, r.python, _folder(r.home, spec), fleet.cloud) for r in ready]
-    paths = {i: str(data.path_on(r.home, prepared)) for i, r in enumerate(ready)}
+    paths = {i: str(data.path_on(r.home, prepared)) if prepared else "" for i, r in enumerate(ready)}
     spec = replace(spec, launched_unix_ns=time.time_ns())
     made = begin_on_fleet(spec, lambda attempt: _plan(spec, fleet, places, attempt), folder, doors, paths)
     with _whole() as interrupted:
@@ -179,7 +182,7 @@ def make_ready(request: Request, names: Sequence[str], doors: Mapping[int, SshTr
     Raises:
         NodeNotReady, UsageError, PreflightError: names every node that cannot be made ready, and why.
     """
-    offer = bootstrap.supplies(wheel.build(cache_dir()), request.wheelhouse, (sys.executable,))
+    offer = bootstrap.supplies(wheel.build(cache_dir()), request.wheelhouse, (sys.executable,), request.backend)
     by_name = {name: doors[i] for i, name in enumerate(names)}
     ready = refuse_if_any_failed(bootstrap.ready(by_name, offer, note), "making ready")
     return [ready[name] for name in names]
@@ -202,7 +205,7 @@ def send_data(prepared: Prepared, names: Sequence[str], doors: Mapping[int, SshT
         refuse_if_any_failed(data.send(by_name, prepared.path, watch), "sending the data")
 
 
-def shape_on(nodes: Sequence[Node], fleet: Fleet, request: Request, goal: Goal) -> Shape:
+def shape_on(nodes: Sequence[Node], fleet: Fleet, request: Request, memory_bytes_per_rank: int) -> Shape:
     """The ranks of the run over all nodes: as many on each, as the smallest node takes.
 
     Raises:
@@ -215,21 +218,19 @@ def shape_on(nodes: Sequence[Node], fleet: Fleet, request: Request, goal: Goal) 
             _share_of(node, fleet),
             ranks=each,
             backend=backend,
-            memory_bytes_per_rank=goal.memory_bytes_per_rank,
+            memory_bytes_per_rank=memory_bytes_per_rank,
             oversubscribe=request.oversubscribe,
         )
         for node in nodes
     ]
     smallest = min(shapes, key=lambda shape: shape.ranks)
     if len({shape.backend for shape in shapes}) > 1:
-        raise UsageError(
-            "Some of the nodes have GPUs, and some have none.", fix="Add --backend gloo to run on the CPUs of all."
-        )
+        raise UsageError("Some of the nodes have GPUs, others none.", fix="Use all nodes' CPUs with: --backend gloo")
     threads = min(shape.threads_per_rank for shape in shapes)
     return Shape(smallest.ranks * len(nodes), smallest.backend, threads)
 
 
-def _known_nodes(fleet: Fleet, names: Sequence[str], ranks: int | None) -> list[Node]:
+def known_nodes(fleet: Fleet, names: Sequence[str], ranks: int | None) -> list[Node]:
     """The nodes as far as the fleet's record knows them: their cores and memory are taken to be enough."""
     return [
         Node(node.name, node.gpus, (ranks or 1) * len(names), _UNKNOWN_BYTES, node.private_ip)

@@ -4,57 +4,127 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import RunFailed, UsageError
+from ..provisioner.backends import missing
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
-from ..provisioner.plan import plan_local
+from ..provisioner.plan import LaunchPlan, plan_local
 from ..provisioner.runs import RunState, going_on
-from ..provisioner.shape import choose
+from ..provisioner.shape import Shape, choose
 from ..provisioner.transport import LocalTransport
 from ..results.raw import points_of, report_of, to_json
 from ..results.run import RunFolder, RunSpec, write_json
 from ..results.table import markdown_of, text_of
-from .bench_spec import new_run_id
+from . import config, fleets
+from .bench_spec import Where, new_run_id
 from .console import note, result_width, show_json, show_text
 from .dirs import runs_dir
 from .edge import INTERRUPTED
+from .fleets import let_go
 from .follow import follow, settle
+from .plan_view import show_plan
+from .request import Request, request_options
 from .revision import git_revision
+
+if TYPE_CHECKING:
+    from ..provisioner.fleet import Fleet
 
 TASK = "task0a"
 GOALS = ("full", "quick")
+_ITS_OPTIONS = (
+    "goal", "ranks", "backend", "fleet", "nodes", "gpus", "queue", "hang_after_s", "skip_health", "wheelhouse",
+    "oversubscribe",
+)  # fmt: skip
+"""Fields of a request that mean something here."""
 _MEMORY_BYTES_PER_RANK = {"full": 2 << 30, "quick": 1 << 29}
 
 
-@dataclass(frozen=True)
-class RawRequest:
-    """What the user asked for; None is "choose for me"."""
-
-    goal: str | None
-    ranks: int | None
-    backend: str | None
-    oversubscribe: bool
-
-
-def bench(request: RawRequest, *, detach: bool, as_json: bool) -> int:
-    """Measure, and report; returns the exit code.
+def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> int:
+    """Measure on the fleet that is meant or on this machine, and report; returns the exit code.
 
     Raises:
-        UsageError: no such goal, or fewer than two ranks.
+        UsageError: no such goal, an option that this task does not have, or fewer than two ranks.
     """
-    spec = _spec(request)
+    _refuse_what_is_not_its(request)
+    fleet = fleets.chosen(request.fleet)
+    if dry_run:
+        show_plan(_planned(fleet, request), as_json)
+        return 0
+    folder, interrupted = _start_here(request) if fleet is None else _start_on(fleet, request)
+    if interrupted:
+        return conclude(folder, None, as_json)
+    if detach:
+        show_json({"run": folder.run_id, "path": str(folder.path)}) if as_json else show_text(folder.run_id)
+        return 0
+    spec = folder.read_spec()
+    note(f"run {spec.run_id}: {_shape_of(spec)} over {spec.backend}, goal {spec.goal}; logs: {folder.path}")
+    return conclude(folder, follow(folder), as_json)
+
+
+def _start_here(request: Request) -> tuple[RunFolder, bool]:
+    spec = _spec_here(request)
     folder = RunFolder(runs_dir() / spec.run_id)
     plan = plan_local(spec, folder)
     prepare_folder(folder, spec, plan)
     launch(plan, folder, {0: LocalTransport()})
-    if detach:
-        show_json({"run": folder.run_id, "path": str(folder.path)}) if as_json else show_text(folder.run_id)
-        return 0
-    note(f"run {spec.run_id}: {spec.ranks} ranks over {spec.backend}, goal {spec.goal}; logs: {folder.path}")
-    return conclude(folder, follow(folder), as_json)
+    return folder, False
+
+
+def _spec_here(request: Request) -> RunSpec:
+    if request.nodes not in (None, 1):
+        raise UsageError(
+            f"This machine is one node, not {request.nodes}.",
+            fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
+        )
+    machine = this_machine()
+    if request.backend is None and not machine.gpus and not request.gpus:
+        request = replace(request, backend=_widest())
+    shape = choose(
+        machine,
+        ranks=request.ranks if request.gpus is None else request.gpus,
+        backend="nccl" if request.gpus else request.backend,
+        memory_bytes_per_rank=_memory(request),
+        oversubscribe=request.oversubscribe,
+    )
+    return _spec(request, shape, Where(new_run_id(TASK, fleets.THIS_MACHINE), fleets.THIS_MACHINE))
+
+
+def _widest() -> str:
+    """The backend of this machine beside which gloo is measured, too; says what is not there."""
+    for backend in ("mpi", "ucc"):
+        if trouble := missing(backend):
+            note(f"{backend} is left out: {' '.join(trouble)}")
+    return "gloo" if missing("mpi") else "mpi"
+
+
+def _start_on(fleet: Fleet, request: Request) -> tuple[RunFolder, bool]:
+    from . import bench_fleet as on
+
+    where = on.where_on(fleet, request)
+    names = where.node_names
+    with on.held(fleet, where.run_id, queue=request.queue), fleets.doors_to(fleet, names) as doors:
+        ready = on.make_ready(request, names, doors)
+        found = on.health_of(request, fleet, ready, doors)
+        shape = on.shape_on([node.node for node in ready], fleet, request, _memory(request))
+        where = replace(where, caveats=(*where.caveats, *on.about_health(found)))
+        folder, interrupted = on.launched(_spec(request, shape, where), fleet, ready, doors, None)
+        write_json(folder.health, found)
+    return folder, interrupted
+
+
+def _planned(fleet: Fleet | None, request: Request) -> LaunchPlan:
+    if fleet is None:
+        spec = _spec_here(request)
+        return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
+    from . import bench_fleet as on
+
+    where = on.where_on(fleet, request)
+    nodes = on.known_nodes(fleet, where.node_names, request.ranks)
+    return on.plan_of(_spec(request, on.shape_on(nodes, fleet, request, _memory(request)), where), fleet)
 
 
 def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
@@ -66,6 +136,7 @@ def conclude(folder: RunFolder, state: RunState | None, as_json: bool) -> int:
     if state is None:
         note(f"detached: the run goes on. mlb bench stop {folder.run_id}; mlb report {folder.run_id}")
         return INTERRUPTED
+    let_go(folder)
     if state.state != "succeeded":
         settle(folder, state)
         raise RunFailed(f"The run {folder.run_id} ended as {state.state}.", fix=f"mlb bench logs {folder.run_id}")
@@ -91,24 +162,39 @@ def show(folder: RunFolder, *, as_json: bool, markdown: bool) -> int:
     return 0 if value["all_correct"] else 7
 
 
-def _spec(request: RawRequest) -> RunSpec:
+def _refuse_what_is_not_its(request: Request) -> None:
+    plain, flags = Request(TASK), request_options()
+    asked = {name for name in flags if getattr(request, name) != getattr(plain, name)}
+    if wrong := sorted(asked - set(_ITS_OPTIONS) - set(config.SETTINGS)):
+        raise UsageError(
+            f"task0a trains nothing: it has no {', '.join('--' + flags[name].flag for name in wrong)}.",
+            fix="Its options: " + ", ".join("--" + flags[name].flag for name in _ITS_OPTIONS),
+        )
+
+
+def _goal(request: Request) -> str:
     goal = request.goal or "full"
     if goal not in GOALS:
         raise UsageError(f"task0a has no goal {goal!r}.", fix=f"Goals of task0a: {', '.join(GOALS)}.")
-    shape = choose(
-        this_machine(),
-        ranks=request.ranks,
-        backend=request.backend,
-        memory_bytes_per_rank=_MEMORY_BYTES_PER_RANK[goal],
-        oversubscribe=request.oversubscribe,
-    )
+    return goal
+
+
+def _memory(request: Request) -> int:
+    return _MEMORY_BYTES_PER_RANK[_goal(request)]
+
+
+def _shape_of(spec: RunSpec) -> str:
+    return f"{spec.ranks} ranks" + (f", {spec.nodes} nodes x {spec.ranks_per_node}" if spec.nodes > 1 else "")
+
+
+def _spec(request: Request, shape: Shape, where: Where) -> RunSpec:
     if shape.ranks < 2:
-        raise UsageError("One rank has nobody to communicate with.", fix="Give --ranks a number from 2.")
+        raise UsageError("One rank has nobody to communicate with.", fix="Give --ranks a number from 2, or more nodes.")
     now = time.time_ns()
     return RunSpec(
-        run_id=new_run_id(TASK, "local"),
+        run_id=where.run_id,
         task=TASK,
-        goal=goal,
+        goal=_goal(request),
         recipe="raw",
         division="open",
         comparable=False,
@@ -125,9 +211,13 @@ def _spec(request: RawRequest) -> RunSpec:
         ranks=shape.ranks,
         backend=shape.backend,
         threads_per_rank=shape.threads_per_rank,
-        fleet="local",
+        fleet=where.fleet,
+        nodes=max(1, len(where.node_names)),
+        node_names=where.node_names,
+        caveats=where.caveats,
+        hang_after_s=request.hang_after_s,
         created_unix_ns=now,
-        beside=tuple(other.run_id for other in going_on(runs_dir())),
+        beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),
         argv=("mlb", *sys.argv[1:]),
         mlb_version=__version__,
         git_revision=git_revision(),

@@ -129,7 +129,7 @@ def announce(started: Started) -> None:
     )
     for other in spec.beside:
         note(f"warning: {other} is going on on this machine: both will be slower than they are")
-    if spec.backend == "gloo" and spec.recipe == "reference":
+    if spec.backend != "nccl" and spec.recipe == "reference":
         note(f"{goal.name}: {goal.about}; --goal smoke is for a first look")
     if not goal.comparable:
         note("smoke: not comparable with any other result")

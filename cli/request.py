@@ -23,7 +23,7 @@ class Request:
     task: str
     goal: Annotated[str | None, typer.Option(help="full, light or smoke.")] = None
     ranks: Annotated[int | None, typer.Option(help="Processes on each node; a GPU each where there are GPUs.")] = None
-    backend: Annotated[str | None, typer.Option(help="gloo or nccl.")] = None
+    backend: Annotated[str | None, typer.Option(help="gloo, mpi, nccl or ucc.")] = None
     recipe: Annotated[str | None, typer.Option(help="reference, fast or custom (the reference, changed).")] = None
     settings: Annotated[
         tuple[str, ...], typer.Option("--set", metavar="KEY=VALUE", help="Change a hyperparameter; the run is open.")

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import MlbError, NodeUnfit, PreflightError, UsageError
 from ..results.text import sanitise
 from . import env_on_node
+from .backends import MPI_PACKAGES, refuse_if_missing
 from .choice import Choice, Look, choose
 from .fan_out import fan_out
 from .nodes import Node
@@ -61,17 +62,21 @@ class ReadyNode:
     torch_version: str
 
 
-def supplies(wheel: Wheel, wheelhouse: Path | None = None, pythons: tuple[str, ...] = ()) -> Supplies:
+def supplies(
+    wheel: Wheel, wheelhouse: Path | None = None, pythons: tuple[str, ...] = (), backend: str | None = None
+) -> Supplies:
     """What this controller offers: the nodes get the versions of torch and numpy that it has itself.
 
     Raises:
         UsageError: the folder of wheels holds none.
-        PreflightError: torch is not installed here, so nobody knows which one is wanted.
+        PreflightError: torch, or what the backend needs, is not installed here: nobody knows which is wanted.
     """
     if wheelhouse is not None and not list(wheelhouse.glob("*.whl")):
         raise UsageError(f"There is no wheel in {wheelhouse}.", fix=f"Fill it: {download_command(wheelhouse)}")
+    refuse_if_missing(backend or "gloo")
+    wanted = NODE_PACKAGES + (MPI_PACKAGES if backend == "mpi" else ())
     try:
-        packages = {name: metadata.version(name).partition("+")[0] for name in NODE_PACKAGES}
+        packages = {name: metadata.version(name).partition("+")[0] for name in wanted}
     except metadata.PackageNotFoundError as error:
         raise PreflightError(
             f"{error.name} is not installed here.",

@@ -64,7 +64,10 @@ def choose(
 
 
 def fits(python: Mapping[str, Any], look: Look, packages: Mapping[str, str]) -> bool:
-    """Whether an interpreter has what mlb needs: the very torch that is wanted, with CUDA where there are GPUs."""
+    """Whether an interpreter has what mlb needs: the very torch that is wanted, with CUDA where there are GPUs, and
+    MPI where that is wanted."""
+    if "mpich" in packages and not python["mpi"]:
+        return False
     base, _, build = python["torch"].partition("+")
     return base == packages["torch"] and bool(python["numpy"]) and not (look["gpus"] and build == "cpu")
 

@@ -38,7 +38,8 @@ def version(name):
     try: return metadata.version(name)
     except metadata.PackageNotFoundError: return ""
 print(json.dumps({"version": list(sys.version_info[:3]), "prefix": sys.prefix, "torch": version("torch"),
-    "numpy": version("numpy"), "pip": bool(importlib.util.find_spec("ensurepip")),
+    "numpy": version("numpy"), "mpi": bool(version("mpi4py") and version("mpich")),
+    "pip": bool(importlib.util.find_spec("ensurepip")),
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import PreflightError, UsageError
+from .backends import refuse_if_missing
 from .nodes import Node
 
-BACKENDS = ("gloo", "nccl")
+BACKENDS = ("gloo", "mpi", "nccl", "ucc")
 _DEFAULT_CPU_RANKS = 2
 
 
@@ -31,7 +32,7 @@ def choose(
 
     Raises:
         UsageError: no such backend, or a number of ranks that cannot be.
-        PreflightError: the node lacks the GPUs or the memory.
+        PreflightError: the node lacks the GPUs or the memory, or this Python the backend.
     """
     if backend is not None and backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}.", fix=f"Backends: {', '.join(BACKENDS)}.")
@@ -40,7 +41,8 @@ def choose(
         raise UsageError(f"A run needs at least one rank, not {ranks}.", fix="Give --ranks a number from 1.")
     if backend == "nccl":
         return _on_gpus(node, ranks)
-    return _on_cpus(node, ranks, memory_bytes_per_rank, oversubscribe)
+    refuse_if_missing(backend)
+    return _on_cpus(node, ranks, backend, memory_bytes_per_rank, oversubscribe)
 
 
 def _on_gpus(node: Node, ranks: int | None) -> Shape:
@@ -60,7 +62,7 @@ def _on_gpus(node: Node, ranks: int | None) -> Shape:
     return Shape(ranks, "nccl", max(1, node.cores // ranks))
 
 
-def _on_cpus(node: Node, ranks: int | None, memory_bytes_per_rank: int, oversubscribe: bool) -> Shape:
+def _on_cpus(node: Node, ranks: int | None, backend: str, memory_bytes_per_rank: int, oversubscribe: bool) -> Shape:
     ranks = min(_DEFAULT_CPU_RANKS, node.cores) if ranks is None else ranks
     if ranks > node.cores and not oversubscribe:
         raise UsageError(
@@ -75,4 +77,4 @@ def _on_cpus(node: Node, ranks: int | None, memory_bytes_per_rank: int, oversubs
             f"{node.memory_bytes / 2**30:.1f} GiB are free.",
             fix="Use fewer --ranks, a smaller goal (--goal smoke), or a machine with more memory.",
         )
-    return Shape(ranks, "gloo", max(1, node.cores // ranks))
+    return Shape(ranks, backend, max(1, node.cores // ranks))

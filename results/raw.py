@@ -124,6 +124,7 @@ def to_json(folder: RunFolder, points: list[Point]) -> dict[str, Any]:
         "task": spec.task,
         "goal": spec.goal,
         "ranks": spec.ranks,
+        "nodes": spec.nodes,
         "all_correct": all(point.correct for point in points),
         "points": [asdict(point) for point in points],
     }
@@ -136,12 +137,12 @@ def report_of(folder: RunFolder, points: list[Point]) -> Report:
     wrong = sum(not point.correct for point in points)
     checked = f"{len(points)} points, {'every result checked and right' if not wrong else f'{wrong} WRONG'}"
     facts = (
-        ("Ranks", f"{spec.ranks}, fleet {spec.fleet}"),
+        ("Ranks", f"{spec.ranks}, {spec.nodes} x {spec.ranks_per_node} (nodes x ranks on each), fleet {spec.fleet}"),
         ("Time", "of the slowest rank in each repetition, from a barrier on; warm-up left out"),
         ("Bandwidth", "GB/s (1e9 bytes): size / median time; bus: times nccl-tests' factor of the operation"),
     )
     tables = tuple(_table(kind, [p for p in points if _kind(p) == kind]) for kind in kinds)
-    warnings = tuple(f"{other} was going on on the same machine" for other in spec.beside)
+    warnings = (*spec.caveats, *(f"{other} was going on on the same machine" for other in spec.beside))
     title = (f"{spec.task}, goal {spec.goal}: run {folder.run_id}", checked)
     return Report(title=title, failure=(), rows=facts, tables=tables, warnings=warnings)
 

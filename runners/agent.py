@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from ..results.process import incarnation, start_ticks
 from ..results.run import NodeStatus, RunFolder, RunSpec, write_json
+from .backends import mpi_is_wanted
 from .environment import describe_node
 from .lifeline import AGENT_PID_VARIABLE, adopt_orphans
 from .peers import Hub, Peers, Spoke
@@ -71,6 +72,7 @@ def _run(folder: RunFolder, status: NodeStatus, options: argparse.Namespace, tor
     describing = threading.Thread(target=_describe, args=(folder.node_environment(status.node),))
     describing.start()
     supervision = Supervision(folder, spec, status, options.cloud)
+    _let_mpi_meet(spec, torchrun)
     try:
         peers = _peers(folder, spec, options, supervision)
     except OSError as error:
@@ -104,6 +106,27 @@ def _peers(folder: RunFolder, spec: RunSpec, options: argparse.Namespace, superv
     if options.node == 0:
         return Hub(host, int(port), spec.nodes, token, supervision.end)
     return Spoke(host, int(port), options.node, token, supervision.end)
+
+
+def _let_mpi_meet(spec: RunSpec, torchrun: Sequence[str]) -> None:
+    """Where MPI is used, have its ranks find each other through this agent; the ranks inherit the environment."""
+    if not mpi_is_wanted(spec):
+        return
+    from .pmi import PORT_VARIABLE, MpiMeeting, local_store, torchruns_store
+
+    # Another launcher's, such as Slurm's: this process is no rank of its.
+    for name in [name for name in os.environ if name.startswith(("PMI_", "PMIX_"))]:
+        del os.environ[name]
+    if interface := os.environ.get("GLOO_SOCKET_IFNAME"):
+        for variable in ("UCX_NET_DEVICES", "FI_TCP_IFACE"):
+            os.environ.setdefault(variable, interface)
+    option = "--rdzv-endpoint="
+    host, _, port = next(text for text in torchrun if text.startswith(option)).removeprefix(option).rpartition(":")
+    several = spec.nodes > 1
+    meeting = MpiMeeting(
+        spec.run_id, spec.ranks, spec.nodes, (lambda: torchruns_store(host, int(port))) if several else local_store
+    )
+    os.environ[PORT_VARIABLE] = meeting.address
 
 
 def _torchrun(arguments: Sequence[str]) -> Mapping[int, tuple[int, int]]:

@@ -12,10 +12,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_VARIABLES = ("CUDA", "GLOO", "KMP", "MKL", "MLB", "NCCL", "NVIDIA_VISIBLE", "OMP", "OPENBLAS", "TORCH")
+_VARIABLES = (
+    "CUDA",
+    "FI_",
+    "GLOO",
+    "KMP",
+    "MKL",
+    "MLB",
+    "MPI",
+    "NCCL",
+    "NVIDIA_VISIBLE",
+    "OMP",
+    "OPENBLAS",
+    "TORCH",
+    "UCX",
+)
 """Beginnings of the names of the variables that are kept; all others may hold anything, secrets included."""
 
-_PACKAGES = ("mlb", "numpy", "torch", "triton", "nvidia-nccl-cu12", "nvidia-nccl-cu13", "nvidia-cudnn-cu12")
+_NVIDIA = ("nvidia-nccl-cu12", "nvidia-nccl-cu13", "nvidia-cudnn-cu12")
+_PACKAGES = ("mlb", "mpi4py", "mpich", "numpy", "torch", "triton", *_NVIDIA)
 
 _GPU_QUERY = "name,driver_version,memory.total,ecc.mode.current,clocks.max.sm,power.limit"
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..aggregation.base import Observer, Unobserved
+from . import mpi
 
 _TIMEOUT = timedelta(minutes=10)
 """The longest a collective may take before torch gives up on it; a dead peer is noticed at once, without it."""
@@ -32,6 +33,9 @@ class ProcessGroup:
         if backend == "nccl":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
+        if backend == "mpi":
+            mpi.start()
+            backend = mpi.NAME
         dist.init_process_group(backend, timeout=_TIMEOUT)
         return cls(device)
 
@@ -63,3 +67,4 @@ class ProcessGroup:
     def leave(self) -> None:
         """Close the group's connections."""
         dist.destroy_process_group()
+        mpi.leave()

@@ -20,6 +20,8 @@ from ..results import keys
 from ..results.raw import OPERATIONS, element_bytes, elements, plan_of
 from ..results.run import RunSpec
 from ..results.writer import EventLog
+from . import mpi
+from .backends import mpi_is_wanted
 from .group import ProcessGroup
 
 TASK = "task0a"
@@ -54,6 +56,9 @@ def _places(spec: RunSpec, group: ProcessGroup) -> Iterator[Place]:
         return
     yield Place("gloo", torch.device("cpu"), dist.new_group(backend="gloo"))
     yield Place(spec.backend, group.device, dist.group.WORLD)
+    if spec.backend != "mpi" and mpi_is_wanted(spec):
+        mpi.start()
+        yield Place("mpi", torch.device("cpu"), dist.new_group(backend=mpi.NAME))
 
 
 def _measure(operation: str, dtype: str, size: int, place: Place, seconds: float, log: EventLog) -> None:

@@ -70,10 +70,13 @@ def _report(error: BaseException, log: EventLog) -> None:
 def _is_collateral(error: BaseException) -> bool:
     """Whether the error says that another rank is gone, rather than that this one went wrong.
 
-    torch has a class for NCCL's errors; gloo's arrive as RuntimeError with the name of the library in the text.
+    torch has a class for NCCL's errors, mpi4py one for MPI's; gloo's arrive as RuntimeError with the name of the
+    library in the text.
     """
-    names = {base.__name__ for base in type(error).__mro__}
-    return "DistError" in names or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+    names = {f"{base.__module__}.{base.__name__}" for base in type(error).__mro__}
+    if "mpi4py.MPI.Exception" in names or any(name.endswith(".DistError") for name in names):
+        return True
+    return isinstance(error, RuntimeError) and "gloo" in str(error).lower()
 
 
 def _stop_when_asked(log: EventLog, folder: RunFolder) -> None:

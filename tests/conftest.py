@@ -104,12 +104,12 @@ def small_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Runs a script of the tests on real gloo ranks, under torchrun; gives the folder the ranks wrote to.
+    """Runs a script of the tests on real ranks, under torchrun; gives the folder the ranks wrote to.
 
-    Called as `run_ranks(script, world, *arguments)`; the script gets the folder and the arguments.
+    Called as `run_ranks(script, world, *arguments, **environment)`; the script gets the folder and the arguments.
     """
 
-    def run(script: Path, world: int, *arguments: str) -> Path:
+    def run(script: Path, world: int, *arguments: str, **variables: str) -> Path:
         out = tmp_path_factory.mktemp(f"ranks-{world}")
         torchrun = [
             "-m",
@@ -118,7 +118,7 @@ def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             "--local-addr=127.0.0.1",
             f"--nproc-per-node={world}",
         ]
-        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"} | variables
         command = [sys.executable, "-P", *torchrun, str(script), str(out), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr[-4000:]

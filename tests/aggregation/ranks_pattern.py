@@ -1,4 +1,4 @@
-"""One rank of test_mathematics: trains with a pattern and saves what came of it, and what the observer was told."""
+"""One rank of test_mathematics and test_mpi: trains with a pattern, saves what came of it and what was told."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mlb.aggregation.patterns import create
+from mlb.runners import mpi
 from training import STEPS, Trainer, data, loss, net, weights
 
 warnings.simplefilter("error")
@@ -67,12 +68,16 @@ def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
     return found | {"handed_over": handed_over, "sent": sent, "state": sum(map(torch.numel, state))}
 
 
-out, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
-dist.init_process_group("gloo", timeout=timedelta(seconds=200))
-for number, case in enumerate(cases):
-    try:
-        result = train(*case)
-    except Exception:  # noqa: BLE001  # the test shows it
-        result = {"error": traceback.format_exc()}
-    torch.save(result, out / f"{number}-{dist.get_rank()}.pt")
-dist.destroy_process_group()
+out, cases, backends = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:] or ["gloo"]
+for backend in backends:
+    if backend == "mpi":
+        mpi.start()
+    dist.init_process_group(mpi.NAME if backend == "mpi" else backend, timeout=timedelta(seconds=200))
+    for number, case in enumerate(cases):
+        try:
+            result = train(*case)
+        except Exception:  # noqa: BLE001  # the test shows it
+            result = {"error": traceback.format_exc()}
+        torch.save(result, out / f"{backend}-{number}-{dist.get_rank()}.pt")
+    dist.destroy_process_group()
+mpi.leave()

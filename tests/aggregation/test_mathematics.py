@@ -107,7 +107,7 @@ def train(run_ranks: Callable[..., Path]) -> Train:
         if world not in folders:
             folders[world] = run_ranks(Path(__file__).with_name("ranks_pattern.py"), world, json.dumps(cases))
         number = cases.index((pattern, optimiser, clip))
-        raw = [torch.load(folders[world] / f"{number}-{rank}.pt", weights_only=True) for rank in range(world)]
+        raw = [torch.load(folders[world] / f"gloo-{number}-{rank}.pt", weights_only=True) for rank in range(world)]
         assert not any("error" in found for found in raw), [found.get("error") for found in raw]
         return [checked(Outcome(**found), Outcome(**raw[0])) for found in raw]
 

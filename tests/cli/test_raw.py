@@ -26,9 +26,10 @@ def test_every_operation_at_every_size_is_right_and_reported(mlb: Mlb) -> None:
     ("arguments", "words"),
     [
         (("task0a", "--goal", "smoke"), "Goals of task0a: full, quick."),
-        (("task0a", "--quick", "--nodes", "2"), "this machine only"),
+        (("task0a", "--quick", "--nodes", "2"), "This machine is one node, not 2."),
+        (("task0a", "--quick", "--steps", "2"), "task0a trains nothing: it has no --steps."),
         (("task0a", "--quick", "--ranks", "1"), "nobody to communicate with"),
-        (("task0a", "--quick", "--backend", "mpi"), "one of gloo, nccl"),
+        (("task0a", "--quick", "--backend", "mqi"), "one of gloo, mpi, nccl, ucc"),
         (("task3a", "--quick"), "task0a's alone"),
         (("task3a", "--aggregation", "gosip"), "Did you mean 'gossip'?"),
         (("task3a", "--goal", "smoke", "--aggregation", "ps:servers=3"), "3 servers on 2 ranks"),
@@ -39,3 +40,28 @@ def test_what_cannot_be_is_refused_before_anything_starts(mlb: Mlb, arguments: t
     assert done.returncode == 2
     assert words in " ".join(done.stderr.split())
     assert not (mlb.home / "runs").exists()
+
+
+SHAPES = {1: 8, 2: 4, 4: 2, 8: 1}
+"""Ranks on each node, by nodes: eight ranks in every shape there is."""
+
+
+def test_eight_ranks_are_planned_in_every_shape(mlb: Mlb) -> None:
+    where = [(f"t-{i}", f"10.0.0.{i + 1}") for i in range(8)]
+    nodes = [
+        {"name": name, "ssh_host": at, "ssh_port": 22, "ssh_user": "root", "private_ip": at, "gpus": 0}
+        for name, at in where
+    ]
+    folder = mlb.home / "state" / "fleets" / "t"
+    folder.mkdir(parents=True)
+    facts = {"status": "ready", "expires_at": "2099-01-01T00:00:00Z", "usd_per_hour": None}
+    record = {"schema_version": 1, "name": "t", "cloud": "ssh", "nodes": nodes, **facts}
+    (folder / "fleet.json").write_text(json.dumps(record))
+    for count, each in SHAPES.items():
+        options = ("--fleet", "t", "--nodes", str(count), "--ranks", str(each), "--backend", "gloo", "--oversubscribe")
+        plan = mlb.json("bench", "task0a", "--quick", "--dry-run", *options)["plan"]
+        assert [node["name"] for node in plan["nodes"]] == [f"t-{i}" for i in range(count)]
+        for number, node in enumerate(plan["nodes"]):
+            assert f"--nnodes={count}" in node["argv"]
+            assert f"--nproc-per-node={each}" in node["argv"]
+            assert count == 1 or f"--node-rank={number}" in node["argv"]

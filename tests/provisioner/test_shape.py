@@ -41,7 +41,7 @@ def test_what_is_chosen(machine: Node, ranks: int | None, backend: str | None, e
         (node(gpus=1), 2, "nccl", UsageError, "2 ranks do not fit on 1 GPU."),
         (node(), None, "nccl", PreflightError, "no GPU"),
         (node(memory=GIB), 2, None, PreflightError, "1.0 GiB are free"),
-        (node(), None, "smoke-signals", UsageError, "gloo, nccl"),
+        (node(), None, "smoke-signals", UsageError, "gloo, mpi, nccl, ucc"),
     ],
 )
 def test_what_is_refused(

@@ -1,0 +1,47 @@
+"""The backends that not every Python has: which are missing here, and how to get them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+from ..errors import PreflightError
+
+MPI_PACKAGES = ("mpi4py", "mpich")
+"""What the backend mpi needs of PyPI, on every node: torch's own builds have no MPI."""
+
+_ASK_UCC = "import torch.distributed as dist; print(dist.is_ucc_available())"
+
+
+def refuse_if_missing(backend: str) -> None:
+    """Raises PreflightError where the backend is not to be had in this Python; says how to get it."""
+    if trouble := missing(backend):
+        why, fix = trouble
+        raise PreflightError(f"The backend {backend} is not there.", why=why, fix=f"{fix} Or use --backend gloo.")
+
+
+def missing(backend: str) -> tuple[str, str] | None:
+    """Why a backend cannot be used, and what to do about it; None where it can."""
+    if backend == "mpi":
+        lacking = [name for name in MPI_PACKAGES if not _is_installed(name)]
+        if not lacking:
+            return None
+        verb = "is" if len(lacking) == 1 else "are"
+        return f"{' and '.join(lacking)} {verb} not installed.", "Get it with: pip install 'mlb[mpi]'."
+    if backend == "ucc" and not _torch_has_ucc():
+        return "torch was built without it, as all of PyPI's are.", "It takes a torch built from source with USE_UCC=1."
+    return None
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _torch_has_ucc() -> bool:
+    # In a process of its own: this one is to stay without torch.
+    asked = subprocess.run([sys.executable, "-P", "-c", _ASK_UCC], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() == "True"
