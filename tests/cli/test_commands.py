@@ -83,6 +83,25 @@ def test_real_data_that_is_nowhere(mlb: Mlb) -> None:
     assert mlb("data", "prepare", "task3a", "--data", "synthetic").returncode == 0
 
 
+def test_a_corpus_of_ones_own(mlb: Mlb, tmp_path: Path) -> None:
+    """Prepared from a folder by the command of the README; what is left out is counted; again costs nothing."""
+    for split, lines in (("train", 400), ("valid", 5), ("test", 3)):
+        for side in ("en", "de"):
+            words = [f"{side}{i % 17} {side}{i % 5}" for i in range(lines)]
+            if split == "train" and side == "de":
+                words[7] = ""
+            (tmp_path / f"{split}.{side}").write_text("".join(f"{line}\n" for line in words))
+    command = ("data", "prepare", "task4b", "--data", "own-corpus", "--from", str(tmp_path))
+    found = mlb.json(*command)
+    assert found["counts"] == {"train": 399, "valid": 5, "test": 3}
+    assert found["skipped"] == {"pairs with an empty side": 1}
+    made = (Path(found["path"]) / "meta.json").stat().st_mtime_ns
+    assert "left out: 1 pairs with an empty side" in mlb(*command).stdout
+    assert (Path(found["path"]) / "meta.json").stat().st_mtime_ns == made
+    done = mlb("data", "prepare", "task4b", "--data", "own-corpsu", "--from", str(tmp_path))
+    assert (done.returncode, "own-corpus" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("spoil", ["cut", "altered"])
 def test_a_data_file_cut_short_or_altered(mlb: Mlb, real_data: Path, tmp_path: Path, spoil: str) -> None:
     folder = tmp_path / "data" / "wikitext-2"
