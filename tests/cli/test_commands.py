@@ -52,7 +52,7 @@ def test_the_catalogue(mlb: Mlb) -> None:
         (["bench", "task3a", "--goal", "full", "--data", "synthetic"], 2, ["no target", "real (wikitext-2)"]),
         (["bench", "task3a", "--set", "bptt=3"], 2, ["reference recipe of task3a is closed", "--recipe custom"]),
         (["bench", "task3a", "--recipe", "custom", "--set", "bptt"], 2, ["'bptt' is not KEY=VALUE"]),
-        (["bench", "task3a", "--recipe", "fast"], 2, ["no recipe 'fast'", "reference, smoke, custom"]),
+        (["bench", "task2a", "--recipe", "fast"], 2, ["no recipe 'fast'", "reference, smoke, custom"]),
         (["bench", "task3a", "--ranks", "0"], 2, ["--ranks", "a whole number from 1"]),
         (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
         (["bench", "task3a", "--backend", "mpi"], 2, ["one of gloo, nccl"]),
