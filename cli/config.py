@@ -70,12 +70,7 @@ def _one_of(choices: tuple[str, ...], value: object) -> str:
 SETTINGS: Mapping[str, Setting] = {
     s.name: s
     for s in (
-        Setting(
-            "data",
-            partial(_one_of, ("real", "synthetic")),
-            "real",
-            "train on the task's real data or on synthetic text",
-        ),
+        Setting("data", _text, "real", "`real`: the goal's own data set; or the name of one that stands in for it"),
         Setting("data_dir", _path, None, "folder that holds data sets, looked into before the cache"),
         Setting("goal", _text, None, "goal of a task; the task's own default where not set"),
         Setting("ranks", partial(_whole, 1), None, "processes on each node; a GPU each, else 2"),

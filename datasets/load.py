@@ -82,12 +82,13 @@ def columns(ids: Tensor, batch: int) -> Tensor:
     The last N mod B tokens are left out.
 
     Raises:
-        UsageError: there are more columns than tokens.
+        UsageError: a column has not even two tokens, one to see and one to predict.
     """
     length = ids.numel() // batch
-    if length < 1:
+    if length < 2:
         raise UsageError(
-            f"A batch of {batch} sequences is larger than the text of {ids.numel():,} tokens.",
+            f"A text of {ids.numel():,} tokens is too short for a batch of {batch} sequences.",
+            why="Each needs a token to see and one to predict: no rank would have anything to learn from.",
             fix="Use a smaller batch or fewer ranks.",
         )
     return ids[: length * batch].view(batch, length).t().contiguous()

@@ -49,8 +49,7 @@ def _train(folder: RunFolder, spec: RunSpec, group: ProcessGroup, clocks: ClockE
     group.outside = OutsideSteps(log, group.device)
     task = _create_task(spec, group)
     group.broadcast_from_first(task.model)
-    # From here on every rank draws its own random numbers: dropout masks must differ between ranks.
-    torch.manual_seed(spec.seed * 1_000_003 + 1 + group.rank)
+    draw_apart(spec.seed, group.rank)
     checkpoints = Checkpoints(folder, group.rank, group.world_size, spec.checkpoint_steps)
     position = None
     if spec.resume_from:
@@ -63,6 +62,11 @@ def _train(folder: RunFolder, spec: RunSpec, group: ProcessGroup, clocks: ClockE
     loop = TrainingLoop(spec, task, aggregation, log, group.device, clocks, checkpoints=checkpoints, start=position)
     loop.run()
     aggregation.close()
+
+
+def draw_apart(seed: int, rank: int) -> None:
+    """From here on every rank draws its own random numbers: dropout and augmentation must differ between ranks."""
+    torch.manual_seed(seed * 1_000_003 + 1 + rank)
 
 
 def _create_task(spec: RunSpec, group: ProcessGroup) -> Task:

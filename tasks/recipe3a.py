@@ -36,6 +36,10 @@ class Recipe3a:
     nonmono: int = 5
     """NT-ASGD: averaging starts once validation has not improved for this many epochs."""
     eval_columns: int = 10
+    precision: str = "float32"
+    """`bfloat16`: the matrix products of training under autocast, on GPUs alone; weights and evaluations: float32."""
+    fused_optimiser: bool = False
+    """SGD as one kernel; ASGD, from the switch on, has none."""
     dynamic_below: float = 76.0
     """Goal `full`: dynamic evaluation is tried once the static perplexity is below this (it gains a quarter to a
     third). The four values below are those of Krause et al. 2017 for this model and text."""
@@ -54,6 +58,7 @@ class Recipe3a:
 RECIPES_3A: Mapping[str, Recipe3a] = MappingProxyType(
     {
         "reference": Recipe3a(),
+        "fast": Recipe3a(precision="bfloat16", fused_optimiser=True),
         "smoke": Recipe3a(
             embedding=128,
             hidden=256,

@@ -34,6 +34,7 @@ from ..errors import DataMissing
 from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
 from . import recipes
 from .base import SPLITS, Batch, Evaluation, Setup
+from .compiling import precision_of
 from .dynamic import Adaptation, adapted_loss, gradient_statistics, without_dropout
 from .recipe3a import Recipe3a
 
@@ -55,7 +56,10 @@ class Task3a:
         self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}
         self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
         self._optimiser: torch.optim.Optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=self._learning_rate, weight_decay=self.recipe.weight_decay
+            self.model.parameters(),
+            lr=self._learning_rate,
+            weight_decay=self.recipe.weight_decay,
+            fused=self.recipe.fused_optimiser or None,
         )
         self._state: State = []
         self._qualities: list[float] = []
@@ -100,12 +104,14 @@ class Task3a:
         of the change of its raw activations from step to step (TAR)."""
         x_TB, y_TB = batch.tensors
         self._length = x_TB.shape[0]
-        out = self.model(x_TB, self._state)
+        with precision_of(self.setup.device, self.recipe.precision if self.setup.device.type == "cuda" else "float32"):
+            out = self.model(x_TB, self._state)
+            logits_NV = self.model.logits(out.hidden_NE)
         self._state = detached(out.state)
-        cross_entropy = F.cross_entropy(self.model.logits(out.hidden_NE), y_TB.flatten())
-        objective = cross_entropy + self.recipe.activation_regularisation * out.dropped_TBE.pow(2).mean()
+        cross_entropy = F.cross_entropy(logits_NV.float(), y_TB.flatten())
+        objective = cross_entropy + self.recipe.activation_regularisation * out.dropped_TBE.float().pow(2).mean()
         if self._length > 1:
-            change = out.raw_TBE[1:] - out.raw_TBE[:-1]
+            change = out.raw_TBE[1:].float() - out.raw_TBE[:-1].float()
             objective = objective + self.recipe.temporal_regularisation * change.pow(2).mean()
         return objective, cross_entropy.detach()
 

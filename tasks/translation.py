@@ -46,7 +46,9 @@ class Translation:
         # On a CPU bfloat16 has no use here: autocast is for GPUs.
         self._precision = recipe.precision if setup.device.type == "cuda" else "float32"
         betas = recipe.beta1, recipe.beta2
-        self._optimiser = torch.optim.Adam(self.model.parameters(), lr=0.0, betas=betas, eps=recipe.epsilon)
+        self._optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=0.0, betas=betas, eps=recipe.epsilon, fused=recipe.fused_optimiser or None
+        )
         self._steps = 0
 
     # --- what differs -------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_the_catalogue(mlb: Mlb) -> None:
         (["bench", "task3a", "--goal", "full", "--data", "synthetic"], 2, ["no target", "real (wikitext-2)"]),
         (["bench", "task3a", "--set", "bptt=3"], 2, ["reference recipe of task3a is closed", "--recipe custom"]),
         (["bench", "task3a", "--recipe", "custom", "--set", "bptt"], 2, ["'bptt' is not KEY=VALUE"]),
-        (["bench", "task3a", "--recipe", "fast"], 2, ["no recipe 'fast'", "reference, smoke, custom"]),
+        (["bench", "task2a", "--recipe", "fast"], 2, ["no recipe 'fast'", "reference, smoke, custom"]),
         (["bench", "task3a", "--ranks", "0"], 2, ["--ranks", "a whole number from 1"]),
         (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
         (["bench", "task3a", "--backend", "mpi"], 2, ["one of gloo, nccl"]),
@@ -81,6 +81,25 @@ def test_real_data_that_is_nowhere(mlb: Mlb) -> None:
         assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert mlb("data", "prepare", "task3a", "--data", "synthetic").returncode == 0
+
+
+def test_a_corpus_of_ones_own(mlb: Mlb, tmp_path: Path) -> None:
+    """Prepared from a folder by the command of the README; what is left out is counted; again costs nothing."""
+    for split, lines in (("train", 400), ("valid", 5), ("test", 3)):
+        for side in ("en", "de"):
+            words = [f"{side}{i % 17} {side}{i % 5}" for i in range(lines)]
+            if split == "train" and side == "de":
+                words[7] = ""
+            (tmp_path / f"{split}.{side}").write_text("".join(f"{line}\n" for line in words))
+    command = ("data", "prepare", "task4b", "--data", "own-corpus", "--from", str(tmp_path))
+    found = mlb.json(*command)
+    assert found["counts"] == {"train": 399, "valid": 5, "test": 3}
+    assert found["skipped"] == {"pairs with an empty side": 1}
+    made = (Path(found["path"]) / "meta.json").stat().st_mtime_ns
+    assert "left out: 1 pairs with an empty side" in mlb(*command).stdout
+    assert (Path(found["path"]) / "meta.json").stat().st_mtime_ns == made
+    done = mlb("data", "prepare", "task4b", "--data", "own-corpsu", "--from", str(tmp_path))
+    assert (done.returncode, "own-corpus" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("spoil", ["cut", "altered"])

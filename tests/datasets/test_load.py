@@ -72,9 +72,10 @@ def test_columns_are_consecutive_pieces() -> None:
     assert columns_TB.dtype == torch.int32
 
 
-def test_a_batch_larger_than_the_text_is_refused() -> None:
-    with pytest.raises(UsageError, match="A batch of 12 sequences is larger than the text of 11 tokens"):
-        columns(torch.arange(11), 12)
+@pytest.mark.parametrize("tokens", [0, 11, 12, 23])
+def test_a_text_without_two_tokens_for_each_sequence_is_refused(tokens: int) -> None:
+    with pytest.raises(UsageError, match=f"A text of {tokens} tokens is too short for a batch of 12 sequences"):
+        columns(torch.arange(tokens), 12)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 6])

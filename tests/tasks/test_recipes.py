@@ -16,6 +16,15 @@ PUBLISHED = {
                "plateau_patience": 0, "plateau_threshold": 0.01, "l2": 2.5e-6},
     "task3a": {"embedding": 400, "hidden": 1150, "layers": 3, "batch_per_rank": 20, "bptt": 70, "learning_rate": 15.0,
                "weight_decay": 1.2e-6, "clip_norm": 0.25, "dropout_input": 0.65, "dropout_weights": 0.5, "nonmono": 5},
+    "task4a": {"width": 1024, "layers": 4, "dropout": 0.2, "init_range": 0.1, "pairs_per_step": 2048,
+               "most_pairs_per_rank": 128, "learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
+               "clip_norm": 5.0, "warmup_steps": 200, "decay_from": 0.4, "decay_interval": 0.05, "decay_steps": 4,
+               "decay_factor": 0.5, "label_smoothing": 0.1, "beam": 5, "length_alpha": 0.6, "length_constant": 5.0,
+               "coverage_beta": 0.1, "longest_ratio": 0.0, "longest_extra": 150},
+    "task4b": {"width": 1024, "feed_forward": 4096, "heads": 16, "layers": 6, "dropout": 0.1, "dropout_attention": 0.1,
+               "dropout_relu": 0.1, "tokens_per_rank": 8192, "tokens_per_step": 131_072, "learning_rate": 1.976e-3,
+               "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-9, "clip_norm": None, "warmup_steps": 1000,
+               "label_smoothing": 0.1, "beam": 4, "length_alpha": 0.6, "longest_ratio": 1.0, "longest_extra": 50},
 }  # fmt: skip
 """MLBench's, as its code has them."""
 
