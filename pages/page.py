@@ -18,6 +18,8 @@ from ..results.comparison import Comparison
 from ..results.metrics import Metrics
 from ..results.report import render
 from ..results.run import RunFolder, RunSpec
+from ..results.scale import Scaling
+from ..results.scale_report import render_scaling
 from ..results.series import Series
 from ..results.text import sanitise
 from ..results.verdict import GOAL_REACHED
@@ -25,6 +27,8 @@ from .charts import charts_of
 from .compare_charts import charts_of_comparison
 from .environment import environments
 from .plot import Chart
+from .png import plain_style
+from .scale_charts import LEAD, charts_of_scaling
 
 
 def run_page(folder: RunFolder, metrics: Metrics, series: Series | None, cost: str = "") -> str:
@@ -57,8 +61,25 @@ def comparison_page(comparison: Comparison) -> str:
         title=report.title[0],
         report=report,
         mixed=bool(comparison.mixed),
+        lead=(),
         charts=charts_of_comparison(comparison),
         reproduce=[_command(spec) for spec in runs],
+    )
+
+
+def scaling_page(scaling: Scaling) -> str:
+    """The page of a scaling series."""
+    report, charts = render_scaling(scaling), charts_of_scaling(scaling)
+    lead = [chart for chart in charts if chart.id in LEAD]
+    return page(
+        "report/compare.html.j2",
+        title=report.title[0],
+        report=report,
+        mixed=False,
+        lead=lead,
+        charts=[chart for chart in charts if chart not in lead],
+        # One command made them all.
+        reproduce=[shlex.join(sanitise(word) for word in scaling.runs[0].metrics.spec.argv)],
     )
 
 
@@ -75,7 +96,7 @@ def picture(chart: Chart) -> str:
     """A chart as an SVG file of its own, for papers."""
     macro: Any = _environment().get_template("report/chart.svg.j2").module
     # As plain text: a Markup would escape what is put in front of it.
-    drawn = str(macro.svg(chart, _style("chart.css")))
+    drawn = str(macro.svg(chart, Markup(plain_style(_style("chart.css")))))  # noqa: S704  # a file of the package
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + drawn.strip() + "\n"
 
 
@@ -88,8 +109,8 @@ def when(unix_ns: int) -> str:
 
 
 def pictures(charts: Sequence[Chart]) -> Iterator[tuple[str, str]]:
-    """File names and contents of all charts."""
-    yield from ((f"{chart.id}.svg", picture(chart)) for chart in charts)
+    """Names without an ending, and SVG files, of all charts."""
+    yield from ((chart.id, picture(chart)) for chart in charts)
 
 
 def _header(metrics: Metrics, cost: str) -> Iterator[tuple[str, str]]:
