@@ -1,6 +1,7 @@
 """A scaling series: medians over its sizes, speed-up taken apart, a curve and its prediction; what is left out."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,38 +13,13 @@ from mlb.results.scale import scaling_of
 from mlb.results.scale_fit import Law, fit_of, law_of
 from mlb.results.scale_report import render_scaling
 from mlb.results.table import text_of
-from stories import Run, Story
-
-MS = 1_000_000
+from stories import paced_run
 
 
-def run_of(
-    runs: Path,
-    name: str,
-    ranks: int,
-    step_ms: int,
-    communication_ms: int = 0,
-    *,
-    steps: int = 4,
-    seed: int = 1,
-    quality: tuple[float, ...] = (),
-) -> Cell:
-    """A run of steps of 10 samples a rank; `quality` at the ends of as many equal parts of them."""
-    run = Run(runs, run_id=name, ranks=ranks, nodes=ranks, seed=seed)
-    for rank in range(ranks):
-        told = Story(rank, run_id=name, clock_ns=(7 + rank) * 1000 * MS).start(world_size=ranks, node=rank).sync()
-        told.event("run_start")
-        for step in range(steps):
-            rest = (step_ms - communication_ms) * MS
-            told.step(0, 0, rest, 0, communication_ms * MS, 0, 0, samples=10)
-            if quality and (step + 1) % (steps // len(quality)) == 0:
-                told.evaluate(quality[(step + 1) * len(quality) // steps - 1], 50 * MS)
-        reached = bool(quality) and quality[-1] <= 300
-        told.event("run_stop", status="success" if reached else "aborted", reason="goal" if reached else "steps")
-        run.tell(told.sync().stop())
-    for node in range(ranks):
-        run.node(node)
-    return Cell({"nodes": ranks, "gpus": None}, 0, seed, name, "succeeded")
+def run_of(runs: Path, name: str, ranks: int, step_ms: int, communication_ms: int = 0, **more: Any) -> Cell:
+    """A run of a series; see `paced_run`."""
+    paced_run(runs, name, ranks, step_ms, communication_ms, **more)
+    return Cell({"nodes": ranks, "gpus": None}, 0, more.get("seed", 1), name, "succeeded")
 
 
 def series_of(*cells: Cell) -> Matrix:
