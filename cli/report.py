@@ -43,6 +43,15 @@ def report(
     mixed: Mixed = False,
     trace: Annotated[Path | None, typer.Option(help="Write a Chrome trace, for ui.perfetto.dev.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a Parquet table, a row a step and rank.")] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Hand the runs to TensorBoard, each in a folder of its own.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Hand the runs to MLflow: a server, or sqlite:///FILE.db.")
+    ] = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Hand the runs to W&B, where it is installed.")
+    ] = None,
     mllog: Annotated[Path | None, typer.Option(help="Write MLPerf's log lines; not an MLPerf result.")] = None,
 ) -> None:
     """Report on RUN...: goal, time to it, and where the time went; on a series: its runs side by side."""
@@ -50,7 +59,8 @@ def report(
 
     files = report_files.Files(html, csv, svg, png)
     exports = {kind: path for kind, path in (("trace", trace), ("parquet", parquet), ("mllog", mllog)) if path}
-    if run and len(run) == 1 and not exports:
+    trackers = {k: to for k, to in (("tensorboard", tensorboard), ("mlflow", mlflow), ("wandb", wandb)) if to}
+    if run and len(run) == 1 and not (exports or trackers):
         from .series import series_called, show_series
 
         if (matrix := series_called(run[0])) is not None:
@@ -59,9 +69,11 @@ def report(
     folders = find_all(run or [None])
     if exports:
         report_files.export_one(folders, exports)
+    if trackers:
+        report_files.track(folders, trackers)
     if files.any:
         report_files.write_pages(folders, files, mixed=mixed)
-    elif not exports:
+    elif not (exports or trackers):
         _show(folders, as_json=as_json, markdown=markdown)
 
 

@@ -59,6 +59,25 @@ def export_one(folders: Sequence[RunFolder], files: Mapping[str, Path]) -> None:
         note("not an MLPerf result, whatever a checker says of it (docs/exports.md)")
 
 
+def track(folders: Sequence[RunFolder], places: Mapping[str, str]) -> None:
+    """Hand runs to trackers of experiments: `tensorboard`, `mlflow`, `wandb` -> where.
+
+    Raises:
+        UsageError: a place that cannot be used.
+        PreflightError: the tracker is not installed.
+    """
+    from ..results import to_mlflow, to_tensorboard, to_wandb
+
+    write_to = {"tensorboard": to_tensorboard.write, "mlflow": to_mlflow.write, "wandb": to_wandb.write}
+    for name, place in places.items():
+        for folder in folders:
+            try:
+                points = write_to[name](folder, place)
+            except OSError as error:
+                raise UsageError(f"{place} cannot be written.", why=str(error), fix="Name a folder of yours.") from None
+            note(f"{place}: {points:,} points of {folder.run_id}")
+
+
 def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> None:
     """Write the page of one run, or of several side by side; their numbers; their pictures.
 
