@@ -19,7 +19,6 @@ from ..results.metrics import compute
 from ..results.run import RunFolder
 from ..results.series import series_of
 from .console import note, show_text
-from .cost import cost_of
 
 _UNITS: Final = {"trace": "events", "parquet": "rows", "mllog": "lines"}
 
@@ -95,7 +94,7 @@ def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> N
         write_drawn(files, page.comparison_page(made), compare_charts.charts_of_comparison(made))
     else:
         series = series_of(folders[0], runs[0])
-        text = page.run_page(folders[0], runs[0], series, cost_of(runs[0]))
+        text = page.run_page(folders[0], runs[0], series)
         write_drawn(files, text, charts.charts_of(runs[0], series))
 
 

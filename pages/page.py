@@ -15,6 +15,7 @@ from .. import __version__
 from ..results import reproduce
 from ..results.compare_report import render_comparison
 from ..results.comparison import Comparison
+from ..results.cost import target_words_of, words_of
 from ..results.metrics import Metrics
 from ..results.report import render
 from ..results.run import RunFolder, RunSpec
@@ -31,12 +32,11 @@ from .png import plain_style
 from .scale_charts import LEAD, charts_of_scaling
 
 
-def run_page(folder: RunFolder, metrics: Metrics, series: Series | None, cost: str = "") -> str:
+def run_page(folder: RunFolder, metrics: Metrics, series: Series | None) -> str:
     """The page of one run.
 
     Args:
         series: the run over time; without it the charts that need it are left out.
-        cost: what the run cost, in words; empty where that is not known.
     """
     spec = metrics.spec
     return page(
@@ -44,7 +44,7 @@ def run_page(folder: RunFolder, metrics: Metrics, series: Series | None, cost: s
         title=f"{spec.task} {spec.goal} {spec.run_id}",
         report=render(metrics),
         reached=metrics.status == GOAL_REACHED,
-        header=tuple(_header(metrics, cost)),
+        header=tuple(_header(metrics)),
         charts=charts_of(metrics, series),
         environment=environments(folder, spec.ranks),
         reproduce=_command(spec),
@@ -113,15 +113,16 @@ def pictures(charts: Sequence[Chart]) -> Iterator[tuple[str, str]]:
     yield from ((chart.id, picture(chart)) for chart in charts)
 
 
-def _header(metrics: Metrics, cost: str) -> Iterator[tuple[str, str]]:
+def _header(metrics: Metrics) -> Iterator[tuple[str, str]]:
     spec = metrics.spec
     yield "What", sanitise(f"{spec.task}, goal {spec.goal}, recipe {spec.recipe}, on {spec.dataset}")
     hosts = len(metrics.hosts)
     yield "Where", sanitise(f"fleet {spec.fleet}: {spec.ranks} ranks on {hosts or '?'} host{'' if hosts == 1 else 's'}")
     yield "When", when(metrics.launched_unix_ns)
     yield "Division", sanitise(f"{spec.division}, {'' if spec.comparable else 'not '}comparable")
-    if cost:
-        yield "Cost", sanitise(cost)
+    yield "Cost", sanitise(words_of(metrics))
+    if to_target := target_words_of(metrics):
+        yield "  to the target", sanitise(to_target)
 
 
 def _command(spec: RunSpec) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import ResultsInvalid
 from .communication import Communication, communication_of
 from .consistency import Consistency, consistency_of, warnings_about
+from .cost import cost_of, energy_j_of
 from .doubts import doubts_about
 from .health import CORRUPT_SHOWN
 from .line import finite
@@ -130,6 +131,8 @@ class Metrics:
             "time": self.split.to_json(),
             "communication": self.communication and self.communication.to_json(),
             "measuring_cost": self.measuring_cost and asdict(self.measuring_cost),
+            "cost": (cost := cost_of(self)) and cost.to_json(),
+            "energy_j": energy_j_of(self),
             "resources": [asdict(node) for node in self.resources],
             "consistency": asdict(self.consistency),
             "logs": _logs_json(self.records),

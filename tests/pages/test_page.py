@@ -48,13 +48,13 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def page_of(folder: RunFolder, cost: str = "") -> str:
+def page_of(folder: RunFolder) -> str:
     metrics = compute(folder)
-    return run_page(folder, metrics, series_of(folder, metrics), cost)
+    return run_page(folder, metrics, series_of(folder, metrics))
 
 
 def test_a_page_says_what_the_run_was(tmp_path: Path) -> None:
-    html = page_of(small_run(tmp_path).folder, cost="nothing was rented")
+    html = page_of(small_run(tmp_path).folder)
     page = Page(html)
     text = " ".join("".join(page.text).split())
     for said in (
@@ -105,7 +105,7 @@ def test_words_from_nodes_stay_words(tmp_path: Path) -> None:
     story.evaluate(400.0, MS).event("failure", kind=HOSTILE, message=HOSTILE).stop()
     run.tell(story).node(state="failed", message=HOSTILE)
     run.folder.node_environment(0).write_text(json.dumps({HOSTILE: HOSTILE, "cpu": {HOSTILE: [HOSTILE]}}))
-    html = page_of(run.folder, cost=HOSTILE)
+    html = page_of(run.folder)
     page = Page(html)
     assert not [tag for tag, _ in page.tags if tag in ("script", "img")]
     assert "49" not in re.sub(r"\d\d\d+", "", html.split("Environment")[1].split("Repeat it")[0])
