@@ -19,7 +19,7 @@ def render_scaling(scaling: Scaling) -> Report:
     """The series as plain data; safe to print."""
     spec, mode = scaling.runs[0].metrics.spec, scaling.matrix.request.get("mode", "weak")
     sizes = ", ".join(str(point.nodes) for point in scaling.points)
-    title = f"{spec.task}, goal {spec.goal}: {mode} scaling over {sizes} nodes"
+    title = f"{spec.task}, goal {spec.goal}: {mode} scaling over {sizes} node{'' if sizes == '1' else 's'}"
     return Report(
         title=(sanitise(title), sanitise(_standing(scaling)), sanitise(_headline(scaling))),
         failure=(),

@@ -62,3 +62,13 @@ def test_a_series_without_a_run_says_so(mlb: Mlb) -> None:
     done = mlb("report", name, "--json")
     assert done.returncode == 2
     assert f"No run of {name} is over yet" in json.loads(done.stdout)["error"]["what"]
+
+
+@pytest.mark.system
+def test_a_scaling_is_run_and_shown(mlb: Mlb, tmp_path: Path) -> None:
+    """One size is all that this machine has nodes for; several are in the tests of fleets."""
+    options = ("--data", "synthetic", "--nodes", "1", "--ranks", "1", "--steps", "4")
+    done = mlb("scale", "task3a", "--goal", "smoke", *options, "--html", "s.html")
+    assert done.returncode == 0, done.stderr
+    assert "1 node only: nothing to hold it against yet" in (tmp_path / "s.html").read_text()
+    assert "again, and in other forms: mlb report" in done.stderr
