@@ -52,6 +52,12 @@ class Ask:
                 why="The pattern has a state of its own, which checkpoints do not hold.",
                 fix=f"Leave --checkpoint out, or take one of {able}.",
             )
+        if request.measure_overhead and request.measure_every > 1:
+            raise UsageError(
+                "--measure-overhead and --measure-every exclude each other.",
+                why="Each decides which steps are left unmeasured.",
+                fix="Leave one of them out.",
+            )
         if request.global_batch is not None and not choice.scales_by_batch:
             raise UsageError(
                 f"{info.name} has no batch of each rank to set.",
@@ -137,6 +143,7 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
         launched_unix_ns=time.time_ns(),
         aggregation=str(pattern),
         measure_overhead=request.measure_overhead,
+        measure_every=request.measure_every,
     )
 
 

@@ -62,6 +62,10 @@ class Request:
         bool,
         typer.Option("--measure-overhead", help="Leave half of the steps unmeasured, to say what measuring costs."),
     ] = False
+    measure_every: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Measure ten steps, then leave ten times N-1 unmeasured, and so on."),
+    ] = 1
     global_batch: int | None = None
     """Of all ranks together; None for the recipe's batch on each rank."""
     run_id: str = ""

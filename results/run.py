@@ -81,6 +81,8 @@ class RunSpec:
     """The communication pattern and what of its options was set, as `--aggregation` takes it: `topk:ratio=0.1`."""
     measure_overhead: bool = False
     """Whether half of the steps are trained without being measured, to say what measuring costs."""
+    measure_every: int = 1
+    """Of every so many blocks of ten steps one is measured; 1: all are."""
     batch_per_rank: int | None = None
     """Samples of each rank in a step; None for the recipe's own."""
     caveats: tuple[str, ...] = ()

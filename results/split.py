@@ -23,7 +23,7 @@ PARTS: Final = (
 """The parts of the wall time, in the order in which they happen; they add up to it.
 
 `launch`: from the launcher's first act to the rank's log. `startup`: stages but those below. Then the
-seven phases of training steps. `bare_steps`: those that --measure-overhead leaves unmeasured. `evaluation`.
+seven phases of training steps. `bare_steps`: those that --measure-overhead and --measure-every leave out. `evaluation`.
 `between_epochs`: stages `epoch` and `checkpoint`. `finish`: stage `finish`.
 `ending`: from the end of this rank's log to that of the last rank's. `unaccounted`: what no event names; signed.
 """

@@ -21,7 +21,7 @@ from .checkpoint import Checkpoints, Position
 from .clock import Mark, clock_for
 from .loss import LossReader, cause_of
 from .overhead import Overhead
-from .stopwatch import Step, Stopwatch
+from .stopwatch import Step, Stopwatch, is_sampled
 
 WARMUP_STEPS = 3
 """Steps marked as warm-up: they pay for first allocations, kernel selection and connection set-up."""
@@ -115,7 +115,8 @@ class TrainingLoop:
             if self._overhead:
                 start = self._step_of_pair(self._overhead, epoch, batches)
             else:
-                start = self.step(epoch, batches, start)
+                sampled = is_sampled(self._steps, self._spec.measure_every)
+                start = self.step(epoch, batches, start, measured=sampled)
             if start is None:
                 break
             done += 1
@@ -132,13 +133,15 @@ class TrainingLoop:
         with self.stage(keys.STAGE_CHECKPOINT):
             checkpoints.take(self._task, position)
 
-    def step(self, epoch: int, batches: Iterator[Batch], start: Mark | None = None) -> Mark | None:
+    def step(
+        self, epoch: int, batches: Iterator[Batch], start: Mark | None = None, *, measured: bool = True
+    ) -> Mark | None:
         """One training step, timed from the mark `start` (None: from now).
 
         Returns:
             Its last mark, where the next step starts; None if there was no batch left.
         """
-        step = self._watch.begin(epoch, self._steps, start=start)
+        step = self._watch.begin(epoch, self._steps, start=start, measured=measured)
         batch = next(batches, None)
         if batch is None:
             self._watch.abandon()
@@ -169,18 +172,16 @@ class TrainingLoop:
 
     def _step_of_pair(self, overhead: Overhead, epoch: int, batches: Iterator[Batch]) -> Mark | None:
         """As `step`, but one of each pair unmeasured, and both timed together with their logging."""
-        measuring, number, start = self._watch, self._steps, self._clock.mark()
+        number, start = self._steps, self._clock.mark()
+        measured = not overhead.is_bare(number)
         cpu_ns = time.process_time_ns()
-        if overhead.is_bare(number):
-            self._watch = self._aggregation.observer = overhead.bare
-        end = self.step(epoch, batches, start)
+        end = self.step(epoch, batches, start, measured=measured)
         if end is not None:
-            self._write_steps(measuring.finished())
+            if measured:
+                self._write_steps(self._watch.finished())
             end = self._clock.mark()
             if number >= WARMUP_STEPS + 1:
                 overhead.took(number, self._tokens, start, end, time.process_time_ns() - cpu_ns)
-        self._watch = self._aggregation.observer = measuring
-        overhead.write_bare_steps(overhead.bare.finished())
         return end
 
     def _log_group(self, number: int, ranks: tuple[int, ...], steps_behind: int) -> None:
@@ -189,18 +190,13 @@ class TrainingLoop:
     def _write_steps(self, steps: list[Step]) -> None:
         for step in steps:
             loss, times = self._losses.read(step.loss), self._watch.times(step)
-            self._log.event(
-                keys.STEP,
-                time_ns=times["start_ns"] + times["step_ns"],
-                epoch_num=step.epoch_num,
-                step=step.step,
-                **times,
-                samples=step.samples,
-                tokens=step.tokens,
-                bytes_reduced=step.bytes_reduced,
-                loss=loss,
-                warmup=step.warmup,
-            )
+            end_ns = times["start_ns"] + times["step_ns"]
+            facts = {"epoch_num": step.epoch_num, "step": step.step, **times, "samples": step.samples}
+            if step.measured:
+                more = {"bytes_reduced": step.bytes_reduced, "loss": loss, "warmup": step.warmup}
+                self._log.event(keys.STEP, time_ns=end_ns, **facts, tokens=step.tokens, **more)
+            else:
+                self._log.event(keys.BARE_STEP, time_ns=end_ns, **facts, tokens=step.tokens, warmup=step.warmup)
             if not math.isfinite(loss):
                 where = f"the loss became {loss} in step {step.step} of epoch {step.epoch_num}"
                 raise FloatingPointError(f"{where}; {cause_of(self._recent_losses)}")

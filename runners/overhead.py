@@ -9,37 +9,16 @@ since a measured rank would hold up an unmeasured one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 from ..results import keys
 from ..results.writer import EventLog
 from .clock import Clock, Mark
-from .stopwatch import Step, Stopwatch
-
-
-class BareWatch(Stopwatch):
-    """Knows where a step begins and ends, and nothing in between."""
-
-    def lap(self, phase: str) -> None:  # noqa: ARG002  # as the class above has it
-        return None
-
-    def collective(self, *_: object, **__: object) -> Callable[[], None]:
-        return _nothing
-
-    def end(self) -> Mark:
-        assert self._step is not None, "end() outside a step"
-        mark = self._clock.mark()
-        self._step.marks.append(("other", mark))
-        self._pending.append(self._step)
-        self._step = None
-        return mark
 
 
 class Overhead:
     """Decides which steps run bare, takes the times of both kinds, and logs them."""
 
     def __init__(self, clock: Clock, log: EventLog, seed: int) -> None:
-        self.bare = BareWatch(clock)
         self._clock = clock
         self._log = log
         self._seed = seed
@@ -69,24 +48,3 @@ class Overhead:
         now = self._log.thread_ns()
         self._log.event(keys.LOG_THREAD, cpu_ns=now - self._log_thread_ns)
         self._log_thread_ns = now
-
-    def write_bare_steps(self, steps: list[Step]) -> None:
-        """Log the steps that were not measured, so that their time has a name in the split of the wall time."""
-        for step in steps:
-            assert step.start is not None
-            start, end = self._clock.time_ns(step.start), self._clock.time_ns(step.marks[-1][1])
-            self._log.event(
-                keys.BARE_STEP,
-                time_ns=end,
-                epoch_num=step.epoch_num,
-                step=step.step,
-                start_ns=start,
-                step_ns=end - start,
-                samples=step.samples,
-                tokens=step.tokens,
-                warmup=step.warmup,
-            )
-
-
-def _nothing() -> None:
-    return None

@@ -41,8 +41,19 @@ class Step:
     tokens: int = 0
     bytes_reduced: int = 0
     warmup: bool = False
+    measured: bool = True
+    """If not, its end is the only mark."""
     loss: object = None
     """A float, or whatever `LossReader` left to be read once the step is ready."""
+
+
+SAMPLED_TOGETHER = 10
+"""Steps in a row that are measured, or not: who was waited for is seen from one step to the next."""
+
+
+def is_sampled(step: int, every: int) -> bool:
+    """Whether a step is measured where one of `every` blocks of steps is: alike on all ranks, the first block too."""
+    return step // SAMPLED_TOGETHER % every == 0
 
 
 class Stopwatch:
@@ -64,21 +75,25 @@ class Stopwatch:
         self._groups: dict[tuple[tuple[int, ...], int], int] = {((), 0): 0}
         self._new_group = new_group
 
-    def begin(self, epoch_num: int, step: int, *, start: Mark | None = None) -> Step:
-        """Start a step now, or where the mark `start` lies."""
-        self._step = Step(epoch_num, step, start=self._clock.mark() if start is None else start)
+    def begin(self, epoch_num: int, step: int, *, start: Mark | None = None, measured: bool = True) -> Step:
+        """Start a step now, or where the mark `start` lies; one that is not measured has a length and no phases."""
+        start = self._clock.mark() if start is None else start
+        self._step = Step(epoch_num, step, start=start, measured=measured)
         return self._step
 
     def lap(self, phase: str) -> None:
         """Everything since the last mark was `phase`."""
         assert self._step is not None, "lap() outside a step"
-        self._step.marks.append((phase, self._clock.mark()))
+        if self._step.measured:
+            self._step.marks.append((phase, self._clock.mark()))
 
     def collective(
         self, operation: str, payload_bytes: int, among: tuple[int, ...] = (), steps_behind: int = 0
     ) -> Callable[[], None]:
         """This rank is ready for a collective; call what is returned when it has ended."""
         assert self._step is not None, "collective() outside a step"
+        if not self._step.measured:
+            return _nothing
         record = Collective(operation, payload_bytes, self._clock.mark())
         record.group = self._number(among, steps_behind)
         self._step.collectives.append(record)
@@ -95,9 +110,9 @@ class Stopwatch:
     def end(self) -> Mark:
         """Close the step; returns its last mark, where the next step may start."""
         assert self._step is not None, "end() outside a step"
-        self.lap("other")
+        last = self._clock.mark()
+        self._step.marks.append(("other", last))
         self._pending.append(self._step)
-        last = self._step.marks[-1][1]
         self._step = None
         return last
 
@@ -127,11 +142,10 @@ class Stopwatch:
             elif phase == "communication" and now > previous:
                 blocked += [previous - start, now - start]
             previous = now
-        fields: dict[str, Any] = {
-            "start_ns": start,
-            "step_ns": previous - start,
-            **{f"{phase}_ns": duration for phase, duration in phases.items()},
-        }
+        fields: dict[str, Any] = {"start_ns": start, "step_ns": previous - start}
+        if not step.measured:
+            return fields
+        fields |= {f"{phase}_ns": duration for phase, duration in phases.items()}
         return {**fields, **self._collectives(step, start, blocked)} if step.collectives else fields
 
     def _collectives(self, step: Step, start: int, blocked: list[int]) -> dict[str, Any]:
@@ -161,3 +175,7 @@ class Stopwatch:
     def _known(self, step: Step) -> bool:
         marks = (step.marks[-1][1], *(c.end for c in step.collectives))
         return all(mark is not None and self._clock.ready(mark) for mark in marks)
+
+
+def _nothing() -> None:
+    return None

@@ -1,5 +1,6 @@
 """What the stopwatch and the loop write about collectives, clocks and the cost of measuring."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,35 @@ def test_half_of_the_steps_are_left_unmeasured_and_none_is_lost(tmp_path: Path) 
     assert cost.low <= cost.ratio <= cost.high
     assert (cost.cpu_low or 0) <= (cost.cpu_ratio or 0) <= (cost.cpu_high or 0)
     assert cost.cpu_low
+
+
+def test_one_block_of_steps_in_so_many_is_measured(tmp_path: Path) -> None:
+    train(tmp_path / "log", 57, measure_every=3)
+    record = read_rank(tmp_path / "log", 0)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    kinds = {line["step"]: line["key"] for line in lines if line["key"] in ("step", "bare_step")}
+    assert {step for step, kind in kinds.items() if kind == "step"} == {*range(10), *range(30, 40)}
+    assert sorted(kinds) == list(range(57)), "no step without a line"
+    assert (record.malformed, record.overlap_ns, record.all_steps.steps) == (0, 0, 57)
+    bare = next(line for line in lines if line["key"] == "bare_step")
+    assert not any(name.startswith(("collective", "forward")) for name in bare)
+
+
+def test_steps_that_are_not_measured_are_logged_in_order_too() -> None:
+    """On a GPU steps are known late: a later one must not be written before an earlier one of the other kind."""
+    clock = ScriptedClock(iter(range(0, 1000, 10)))
+    watch = Stopwatch(clock)
+    clock.ready_until = -1
+    for step in range(4):
+        watch.begin(1, step, measured=step % 2 == 0)
+        watch.lap("forward")
+        watch.collective("all_reduce", 8)()
+        watch.end()
+        assert watch.finished() == []
+    clock.ready_until = 999
+    done = watch.finished()
+    assert [step.step for step in done] == [0, 1, 2, 3]
+    assert [len(watch.times(step)) for step in done] == [15, 2, 15, 2]
 
 
 def test_every_rank_leaves_out_the_same_steps(tmp_path: Path) -> None:
