@@ -82,6 +82,7 @@ def test_the_policy_has_every_call_and_no_other(home: Path, cloud: Cloud) -> Non
 
 
 GCP_DOCUMENTED = {
+    "compute.acceleratorTypes.list": "machines whose GPUs are attached to them",
     "compute.disks.create": "boot disks are made with their machine",
     "compute.disks.delete": "a disk that outlived its machine",
     "compute.disks.get": "the provider, of a boot disk",
