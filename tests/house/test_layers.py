@@ -31,7 +31,19 @@ ONLY_TO_PREPARE = {"scipy"}  # reads a file of ImageNet where its user has no ot
 FREE_OF_TORCH = {"cli", "dashboard", "doctor", "infra", "pages", "provisioner", "results", "templates"}
 NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
 CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
-DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich", "starlette", "uvicorn")
+DOORS = (
+    "python_terraform",
+    "fabric",
+    "boto3",
+    "google.cloud",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "resvg_py",
+)
 
 
 def files_of(room: str) -> list[Path]:
