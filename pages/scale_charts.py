@@ -63,7 +63,7 @@ def _speed_up(scaling: Scaling) -> Chart:
         places = [(x.at(p.ranks), y.at(speed_up)) for p, speed_up in timed]
         shapes.append(Shape(polyline(places), "line s1", "time to the target"))
         dots += [
-            Dot(*place, "s1", f"{count(p.nodes, 'node')}: {speed_up:.3g} x faster to the target")
+            Dot(*place, "s1", f"{count(p.nodes, 'node')}: {speed_up:.3g} x as fast to the target")
             for place, (p, speed_up) in zip(places, timed, strict=True)
         ]
         labels.append(_beside(*places[-1], f"{timed[-1][1]:.3g} x to the target", "s1"))
@@ -88,12 +88,11 @@ def _curve(fit: Fit, x: Axis, y: Axis, base: float, ends: tuple[int, int, int]) 
     first, last, farthest = ends
     at_last = fit.law.rate(last)
     spread = [(last, at_last, at_last)]
-    for one in fit.predictions:
-        between = one.interval or one.laws
-        spread.append((one.ranks, between.low, between.high))
-    xs = [x.at(ranks) for ranks, *_ in spread]
-    lower, upper = ([y.at(rates[side] / base) for rates in spread] for side in (1, 2))
-    yield Shape(band(xs, lower, upper), "spread", "interval of the prediction")
+    spread += [(one.ranks, one.interval.low, one.interval.high) for one in fit.predictions if one.interval]
+    if len(spread) > 1:
+        xs = [x.at(ranks) for ranks, *_ in spread]
+        lower, upper = ([y.at(rates[side] / base) for rates in spread] for side in (1, 2))
+        yield Shape(band(xs, lower, upper), "spread", "interval of the prediction")
     for (start, end), css, said in (((first, last), "fitted", fit.name), ((last, farthest), "foreseen", "prediction")):
         places = [start * (end / start) ** (i / _SMOOTH) for i in range(_SMOOTH + 1)]
         yield Shape(polyline([(x.at(p), y.at(fit.law.rate(p) / base)) for p in places]), css, said)
@@ -145,7 +144,8 @@ def _efficiency(scaling: Scaling) -> Chart:
 
 def _about(scaling: Scaling) -> str:
     said = "; ".join(f"{count(p.nodes, 'node')} {p.speed_up:.3g} x the throughput" for p in scaling.points[1:])
-    curve = f" Curve: {scaling.fit.name}; shaded: 95 % interval of the prediction." if scaling.fit else ""
+    shaded = "; shaded: 95 % interval of the prediction" if scaling.fit and scaling.fit.predictions[0].interval else ""
+    curve = f" Curve: {scaling.fit.name}{shaded}." if scaling.fit else ""
     return f"{said}. A dot a run, both axes logarithmic.{curve} Numbers: the tables below."
 
 

@@ -50,8 +50,7 @@ def _headline(scaling: Scaling) -> str:
     )
     if last.time_speed_up is None:
         return said
-    way = f"{last.time_speed_up:.3g} x faster" if last.time_speed_up >= 1 else f"{1 / last.time_speed_up:.3g} x slower"
-    return f"{said}, {way} to the target"
+    return f"{said}, {last.time_speed_up:.3g} x as fast to the target"
 
 
 def _rows(scaling: Scaling) -> Iterator[tuple[str, str]]:
@@ -183,9 +182,9 @@ def _predicted(scaling: Scaling, fit: Fit) -> Table:
     per_rank = (base.samples_per_s.median or 0.0) / base.ranks
 
     def row(one: Prediction) -> tuple[str, ...]:
-        between = one.interval or one.laws
         efficiency = 100 * one.samples_per_s / one.ranks / per_rank
-        said = f"{number_text(between.low)} to {number_text(between.high)}{'' if one.interval else ' (laws only)'}"
+        between = one.interval
+        said = f"{number_text(between.low)} to {number_text(between.high)}" if between else "-"
         return (nodes_of(scaling, one.ranks), str(one.ranks), number_text(one.samples_per_s), said, f"{efficiency:.0f}")
 
     return Table(
@@ -193,8 +192,9 @@ def _predicted(scaling: Scaling, fit: Fit) -> Table:
         ("nodes", "ranks", "samples/s", f"{100 * CONFIDENCE:.0f} % interval", "hardware efficiency %"),
         tuple(row(one) for one in fit.predictions),
         notes=(
-            f"By {fit.name}; the interval holds what Amdahl's law says, too, and the runs' noise where there are three "
-            "of each size. It knows nothing of what is new at that size: another switch, a second rack.",
+            f"By {fit.name}; the interval holds the runs' noise, what Amdahl's law says, and the worst that the curve was "
+            f"off by, {100 * fit.worst_error:.0f} %; none below three runs of each size.",
+            "It knows nothing of what is new at that size: another switch, a second rack.",
         ),
     )
 
