@@ -58,7 +58,7 @@ def _speed_up(scaling: Scaling) -> Chart:
         words.append((y.at(scaling.fit.law.rate(sizes[-1]) / base), "prediction", "s0"))
     dots = list(_rate_dots(points, x, y, base))
     labels = [*_apart(WIDTH - _MARGIN + 8, words)]
-    labels.append(_beside(x.at(last.ranks), y.at(last.speed_up), f"{last.speed_up:.3g} x throughput", "s0"))
+    here = [(y.at(last.speed_up) + 13, f"{last.speed_up:.3g} x throughput", "s0")]
     if len(timed) > 1:
         places = [(x.at(p.ranks), y.at(speed_up)) for p, speed_up in timed]
         shapes.append(Shape(polyline(places), "line s1", "time to the target"))
@@ -66,7 +66,8 @@ def _speed_up(scaling: Scaling) -> Chart:
             Dot(*place, "s1", f"{count(p.nodes, 'node')}: {speed_up:.3g} x as fast to the target")
             for place, (p, speed_up) in zip(places, timed, strict=True)
         ]
-        labels.append(_beside(*places[-1], f"{timed[-1][1]:.3g} x to the target", "s1"))
+        here.append((places[-1][1] + 13, f"{timed[-1][1]:.3g} x to the target", "s1"))
+    labels += _apart(x.at(last.ranks) + 11, here)
     return Chart(
         id="speed-up",
         title="Speed-up over the smallest size",
@@ -159,10 +160,6 @@ def _ranks_label(scaling: Scaling) -> str:
 def _size(scaling: Scaling, ranks: int) -> str:
     nodes = nodes_of(scaling, ranks)
     return label(ranks) if nodes == "-" else nodes
-
-
-def _beside(x: float, y: float, text: str, css: str) -> Label:
-    return Label(x + 11, y + 17, text, css)
 
 
 def _apart(x: float, words: list[tuple[float, str, str]]) -> Iterator[Label]:

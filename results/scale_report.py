@@ -192,8 +192,8 @@ def _predicted(scaling: Scaling, fit: Fit) -> Table:
         ("nodes", "ranks", "samples/s", f"{100 * CONFIDENCE:.0f} % interval", "hardware efficiency %"),
         tuple(row(one) for one in fit.predictions),
         notes=(
-            f"By {fit.name}; the interval holds the runs' noise, what Amdahl's law says, and the worst that the curve was "
-            f"off by, {100 * fit.worst_error:.0f} %; none below three runs of each size.",
+            f"By {fit.name}; the interval holds the runs' noise, what Amdahl's law says, and the worst that the curve "
+            f"was off by, {100 * fit.worst_error:.0f} %; none below three runs of each size.",
             "It knows nothing of what is new at that size: another switch, a second rack.",
         ),
     )
