@@ -23,7 +23,7 @@ def render_scaling(scaling: Scaling) -> Report:
     return Report(
         title=(sanitise(title), sanitise(_standing(scaling)), sanitise(_headline(scaling))),
         failure=(),
-        rows=tuple((sanitise(name), sanitise(text)) for name, text in _rows(scaling)),
+        rows=tuple((name, sanitise(text)) for name, text in _rows(scaling)),
         tables=tuple(_tables(scaling)),
         warnings=tuple(sanitise(line) for line in _warnings(scaling)),
     )
@@ -108,7 +108,7 @@ def _throughput(scaling: Scaling) -> Table:
             for p in scaling.points
         ),
         notes=(
-            f"{sanitise(mode)} scaling: {stays}. Within training steps, without the warm-up; medians over the runs.",
+            f"{sanitise(mode).capitalize()} scaling: {stays}. Within training steps, warm-up left out; medians of the runs.",
             "Hardware efficiency: samples/s of a rank, over those of a rank of the smallest size.",
         ),
     )
@@ -165,7 +165,7 @@ def _step(scaling: Scaling) -> Table:
                 f"{1e3 * p.step_s:.1f}" + (f" ± {1e3 * p.step_spread_s:.1f}" if p.step_spread_s is not None else ""),
                 _milliseconds(p.transfer_s),
                 _milliseconds(p.wait_s),
-                "-" if p.bus_bytes_per_s is None else f"{p.bus_bytes_per_s / 1e6:,.1f}",
+                number_text(p.bus_bytes_per_s and p.bus_bytes_per_s / 1e6),
             )
             for p in scaling.points
         ),
