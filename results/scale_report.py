@@ -108,7 +108,8 @@ def _throughput(scaling: Scaling) -> Table:
             for p in scaling.points
         ),
         notes=(
-            f"{sanitise(mode).capitalize()} scaling: {stays}. Within training steps, warm-up left out; medians of the runs.",
+            f"{sanitise(mode).capitalize()} scaling: {stays}.",
+            "Within training steps, without the warm-up; medians over the runs.",
             "Hardware efficiency: samples/s of a rank, over those of a rank of the smallest size.",
         ),
     )
