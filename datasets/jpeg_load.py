@@ -83,7 +83,7 @@ class Images(Dataset[Any]):
             if wanted.seed is None:
                 return centre_crop(content, wanted.resized, wanted.side)
             random = np.random.Generator(
-                np.random.Philox(key=[wanted.seed, _CROP], counter=[0, 0, wanted.epoch, place])
+                np.random.Philox(key=[wanted.seed % 2**64, _CROP], counter=[0, 0, wanted.epoch, place])
             )
             return random_crop(content, wanted.side, random, wanted.area)
         except (OSError, SyntaxError) as error:

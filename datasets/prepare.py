@@ -166,7 +166,7 @@ def _prepare_files(
             return replace(ready, origin=raw.origin if raw else "cache")
     elif raw is None and maker.resumable and (ready := store.read_latest(cache_dir, dataset.name, maker.inputs(order))):
         return replace(ready, origin="cache")
-    files = raw or from_cache_or_download(dataset, cache_dir / dataset.name, offline=offline, progress=progress)
+    files = raw or from_cache_or_download(dataset, cache_dir / dataset.folder, offline=offline, progress=progress)
     order = replace(order, paths=files.paths, progress=progress)
     recipe = Recipe(dataset.name, _inputs(maker, order, files.sha256s(dataset)))
     if ready := _reuse(cache_dir, recipe):

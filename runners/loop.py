@@ -142,6 +142,8 @@ class TrainingLoop:
             Its last mark, where the next step starts; None if there was no batch left.
         """
         step = self._watch.begin(epoch, self._steps, start=start, measured=measured)
+        if start is not None:
+            self._watch.lap("other")  # writing down the step before, which is no waiting for data
         batch = next(batches, None)
         if batch is None:
             self._watch.abandon()

@@ -12,14 +12,22 @@ from torch import nn
 from ..errors import UsageError
 
 
-def compiled(model: nn.Module) -> nn.Module:
-    """The model through torch.compile; the model itself, with a warning, where a CPU has no C++ compiler."""
+def compiled(model: nn.Module, *, graphs: bool = False) -> nn.Module:
+    """The model through torch.compile; the model itself, with a warning, where a CPU has no C++ compiler.
+
+    Args:
+        graphs: record CUDA graphs, which launch all kernels at once: of a small network, launching them one by one
+            takes longer than running them.
+    """
     on_cpu = all(p.device.type == "cpu" for p in model.parameters())
     if on_cpu and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         warnings.warn("no C++ compiler (g++, clang++): the model is not compiled", stacklevel=2)
         return model
-    # Of a small network on a GPU, launching the kernels takes longer than running them: CUDA graphs launch once.
-    mode = None if on_cpu else "reduce-overhead"
+    if graphs:
+        # A gradient that autograd takes over from a graph would be overwritten by the graph's next run.
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+    mode = "reduce-overhead" if graphs and not on_cpu else None
     result: nn.Module = torch.compile(model, mode=mode)  # type: ignore[assignment]
     return result
 

@@ -98,7 +98,7 @@ _TASK_1B = TaskInfo(
             max_epochs=8,
             comparable=False,
             memory_bytes_per_rank=768 * _MIB,
-            about="a small bottleneck network on generated textures, about a minute on two CPU cores; not comparable",
+            about="a small bottleneck network on generated textures, a minute on two CPU cores; not comparable",
         ),
     ),
     default_goal="light",

@@ -61,7 +61,7 @@ class Task1a:
         # The images alone: convolutions follow their layout. The weights stay as the all-reduce buffer has them.
         self.model = ResNetCIFAR(ResNetCIFARConfig(recipe.depth, recipe.width)).to(setup.device)
         compiling = compile_here(recipe.compile, setup.device)
-        self._network = compiled(self.model) if compiling else self.model
+        self._network = compiled(self.model, graphs=True) if compiling else self.model
         mean, std = torch.tensor(_MEAN) * 255, torch.tensor(_STD) * 255
         self._mean, self._std = (v.view(3, 1, 1).to(setup.device) for v in (mean, std))
         ranks = recipe.as_if_ranks or setup.world_size
@@ -99,7 +99,7 @@ class Task1a:
             for _ in range(_COMPILED_AFTER):
                 objective, _ = self.forward(Batch(size, size, (images_BCSS, labels_B)))
                 objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        self.model.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=False)
         self.model.load_state_dict(before)
 
     # --- data ---------------------------------------------------------------------------------------------------
