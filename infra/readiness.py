@@ -25,8 +25,8 @@ WRONG_KEY = "its host key is not the one that is pinned: somebody may be in betw
 _MAX_EVIDENCE = 500
 _MAX_ANSWER = 4096
 
-# What nvidia-smi says as it says it, after a line of ours, and then one line of JSON: from plain sh, so that nothing has
-# to be installed on the node, and with as few processes as can be, since each costs a millisecond of processor there.
+# What nvidia-smi says as it says it, after a line of ours, and then one line of JSON: from plain sh, so that nothing
+# need be installed on the node, and with as few processes as can be, since each costs its processor a millisecond.
 _GPUS_FOLLOW = "mlb-gpus"
 PROBE = (
     r"""
