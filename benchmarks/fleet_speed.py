@@ -224,7 +224,9 @@ def ratios(checks: dict[tuple[str, int], list[Spent]]) -> None:
         least = statistics.median((one.client + one.server) / (os.cpu_count() or 1) for one in many)
         own = statistics.median(one.client / (os.cpu_count() or 1) for one in many)
         wall = statistics.median(one.wall for one in few)
-        print(f"    the processors' time of 64 over the wall of 4: {least / wall:.1f}x, the clients' alone {own / wall:.1f}x")
+        print(
+            f"    processors' time of 64 over the wall of 4: {least / wall:.1f}x, the clients' alone {own / wall:.1f}x"
+        )
 
 
 def measure_apply(runs: int) -> None:
