@@ -234,7 +234,7 @@ class Stack:
     def _prepare(self, wanted: Blueprint) -> None:
         """What this machine needs for it: a Terraform that serves, and room for what that downloads."""
         self.engine = self.engine or find_engine()
-        if wanted.spec.state:
+        if wanted.spec.state.startswith("s3://"):
             refuse_without_locks(self.engine)
         refuse_if_full(self.folder, NEEDED_BYTES[wanted.spec.cloud])
         self.folder.create()

@@ -34,7 +34,7 @@ Event = Mapping[str, Any]
 INIT_DEADLINE_S = 600.0
 QUICK_DEADLINE_S = 120.0
 # As Terraform tells of a lock, in one line.
-_LOCK = re.compile(r"Error acquiring the state lock.*Lock Info: ID: (?P<id>[0-9a-f-]{36}) .*Who: (?P<who>\S+) ")
+_LOCK = re.compile(r"Error acquiring the state lock.*Lock Info: ID: (?P<id>[0-9a-f-]+) .*Who: (?P<who>\S+) ")
 # Settings of the user's shell that would change what the saved plan is or where it goes.
 _UNWANTED = ("TF_CLI_ARGS", "TF_VAR_", "TF_WORKSPACE", "TF_DATA_DIR", "TF_LOG")
 
@@ -69,6 +69,9 @@ class Plan:
 
 class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the package ships no types
     """Terraform in one folder: saved plans only, failures are exceptions, every command has a deadline."""
+
+    lock_timeout = "30s"
+    """How long a state in a bucket is waited for that another has locked."""
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
             json=IsFlagged,
             input=False,
             out=str(file),
-            lock_timeout="30s",
+            lock_timeout=self.lock_timeout,
             parallelism=parallelism,
             replace=list(replace),
             **options,
@@ -136,7 +139,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
             str(plan.file),
             json=IsFlagged,
             input=False,
-            lock_timeout="30s",
+            lock_timeout=self.lock_timeout,
             parallelism=parallelism,
         )
 
