@@ -19,9 +19,13 @@ from .test_render import CREATED, SPECS, blueprint
 
 pytestmark = [pytest.mark.system]
 # What is made is Terraform's own: it is the state of it that is looked at.
-MODULE = (
-    'resource "terraform_data" "a" {\n  input = "kept"\n}\noutput "nodes" {\n  value = [terraform_data.a.output]\n}\n'
-)
+MODULE = """
+resource "terraform_data" "a" {
+  input = "kept"
+  provisioner "local-exec" { command = "sleep %s" }
+}
+output "nodes" { value = [terraform_data.a.output] }
+"""
 DEADLINE_S = 60.0
 
 
@@ -33,14 +37,14 @@ def bucket(terraform_env: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gcs
         yield gcs
 
 
-def terraform(folder: FleetFolder, engine: Engine, on_event: object = None) -> Terraform:
+def terraform(folder: FleetFolder, engine: Engine, *, takes_s: int = 0) -> Terraform:
     """Terraform in a fleet's module, its lock held as the stack holds it."""
     folder.create()
     rendered = render(blueprint(**SPECS["gcp-state-in-a-bucket"]), CREATED)
-    for name, text in {"backend.tf": rendered["backend.tf"], "main.tf": MODULE}.items():
+    for name, text in {"backend.tf": rendered["backend.tf"], "main.tf": MODULE % takes_s}.items():
         write_private(folder.module / name, text)
     held = os.open(folder.path / "lock", os.O_CREAT | os.O_RDWR)
-    made = Terraform(folder.module, engine, keep_fds=(held,), on_event=on_event or (lambda _: None))  # type: ignore[arg-type]
+    made = Terraform(folder.module, engine, keep_fds=(held,))
     made.lock_timeout = "1s"
     made.init()
     return made
@@ -68,8 +72,8 @@ def test_the_lock_of_a_killed_terraform_is_given_back_and_anothers_is_not(
 
     groups: list[int] = []
     folder = FleetFolder(tmp_path, "a")
-    engine_in_it = terraform(folder, engine, kill)
-    engine_in_it.on_start = groups.append
+    engine_in_it = terraform(folder, engine, takes_s=60)
+    engine_in_it.on_start, engine_in_it.on_event = groups.append, kill
     plan = engine_in_it.plan(folder.plan_file, deadline_s=DEADLINE_S)
     with pytest.raises(TerraformFailed, match="signal 9"):
         engine_in_it.apply(plan, deadline_s=DEADLINE_S)
