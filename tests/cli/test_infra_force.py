@@ -13,7 +13,7 @@ from .test_fleet_faults import FleetRuns, ended
 from .test_fleet_faults import fleet_runs as fleet_runs
 from .test_fleet_faults import runs as runs
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_run_is_saved_before_its_fleet_is_destroyed(runs: FleetRuns, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,9 @@ def test_a_second_command_says_who_works_on_the_fleet(home: Path) -> None:
     with subprocess.Popen([*command, "--yes"], stderr=subprocess.PIPE, text=True, env=env) as first:
         assert first.stderr
         next(line for line in first.stderr if "Applying the plan" in line)
+        first.send_signal(signal.SIGSTOP)  # however slow the second one begins, the first is at work
         second = subprocess.run([*command, "--yes"], capture_output=True, text=True, env=env)
+        first.send_signal(signal.SIGCONT)
         first.stderr.read()
         assert first.wait(60) == 0
     assert second.returncode == 10
