@@ -127,7 +127,7 @@ def _waited_for(found: Communication) -> str:
     if not critical:
         return "nobody: all ranks arrived together"
     worst = critical[0]
-    phase, _ = Counter(worst.blamed).most_common(1)[0]
+    phase = next(iter(Counter(worst.blamed).most_common(1)), ("no phase of its own", 0))[0]
     share = 100 * worst.critical_steps / found.windows
     return (
         f"rank {worst.rank} in {share:.0f} % of steps, {_ms(worst.caused_wait_ms)} ms each, "
