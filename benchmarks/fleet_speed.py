@@ -11,12 +11,15 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from mlb.infra.folder import FleetFolder
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from infra.cache import only_one
 from infra.conftest import provider_mirror
-from netns_hosts import Hosts, available
+from netns_hosts import Hosts, _descendants, available
 
 TESTS = sys.path[0]
 TARGETS_S = {4: 5.0, 64: 10.0}
@@ -71,8 +74,17 @@ def aws(folder: Path) -> Iterator[str]:
         server.communicate("")
 
 
-def readiness_seconds(folder: Path, runs: int) -> dict[int, list[tuple[float, float]]]:
-    """Seconds to check 4 and 64 nodes, interleaved: wall, and CPU of this side alone."""
+@dataclass(frozen=True)
+class Spent:
+    """Seconds that one round took: on the wall, of the clients' processors and of the servers'."""
+
+    wall: float
+    client: float
+    server: float
+
+
+def readiness_seconds(folder: Path, runs: int) -> dict[tuple[str, int], list[Spent]]:
+    """Checks of 4 and 64 nodes, and as many times `ssh NODE true` beside them, all interleaved."""
     fleet = FleetFolder(folder / "state", "speed")
     fleet.create()
     hosts = Hosts(folder)
@@ -86,15 +98,43 @@ def readiness_seconds(folder: Path, runs: int) -> dict[int, list[tuple[float, fl
             keys[f"n-{i}"] = [hosts.start(f"s{i}", address, key, gpus=1)]
         ssh.write_known_hosts(fleet, nodes, keys)
         readiness.check_all(fleet, nodes, 60)  # warms up
-        times: dict[int, list[tuple[float, float]]] = {4: [], 64: []}
+
+        def check(some: list[Node]) -> None:
+            readiness.refuse_if_any_failed(readiness.check_all(fleet, some, 60))
+
+        def bare(some: list[Node]) -> None:
+            with ThreadPoolExecutor(len(some)) as pool:
+                answers = list(pool.map(lambda node: ssh.run(fleet, node, "true", timeout_s=60), some))
+            assert all(answer.code == 0 for answer in answers)
+
+        times: dict[tuple[str, int], list[Spent]] = {(what, n): [] for n in (4, 64) for what in ("checks", "true")}
         for _ in range(runs):
-            for count, values in times.items():
-                start, cpu = time.perf_counter(), cpu_s()
-                readiness.refuse_if_any_failed(readiness.check_all(fleet, nodes[:count], 60))
-                values.append((time.perf_counter() - start, cpu_s() - cpu))
+            for (what, count), values in times.items():
+                values.append(spent(lambda f=check if what == "checks" else bare, n=count: f(nodes[:n]), hosts))
     finally:
         hosts.down()
     return times
+
+
+def spent(work: Callable[[], None], hosts: Hosts) -> Spent:
+    """What some work takes. A server ends a moment after its client, and counts when it has."""
+    client, server, start = cpu_s(), servers_cpu_s(hosts), time.perf_counter()
+    work()
+    wall = time.perf_counter() - start
+    client = cpu_s() - client
+    time.sleep(0.3)
+    return Spent(wall, client, servers_cpu_s(hosts) - server)
+
+
+def servers_cpu_s(hosts: Hosts) -> float:
+    """CPU seconds of the SSH servers and of all that they started and saw end."""
+    ticks = 0
+    for process in hosts.processes.values():
+        for pid in _descendants(process.pid):
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s() -> float:
@@ -148,7 +188,7 @@ def apply_seconds(folder: Path, runs: int) -> dict[int, list[tuple[float, float]
 def show(what: str, values: list[float], more: str = "") -> None:
     """One line: the median and its interval."""
     median, low, high = interval(values)
-    print(f"{what:<40} median {median:6.2f} s (95 % {low:.2f}-{high:.2f}), n={len(values)}{more}", flush=True)
+    print(f"{what:<40} median {median:6.3f} s (95 % {low:.3f}-{high:.3f}), n={len(values)}{more}", flush=True)
 
 
 def main() -> None:
@@ -168,11 +208,25 @@ def measure_checks(runs: int) -> None:
     """The checks of nodes alone, three times as often: they are quick."""
     with tempfile.TemporaryDirectory() as folder:
         checks = readiness_seconds(Path(folder), runs * 3)
-    for count, values in checks.items():
-        show(f"checks of {count} nodes at once", [wall for wall, _ in values])
-        show("    CPU of the client alone", [cpu for _, cpu in values])
-    ratio, low, high = interval([many[0] / few[0] for few, many in zip(checks[4], checks[64], strict=True)])
-    print(f"checks, 64 nodes against 4: {ratio:.1f}x (95 % {low:.1f}-{high:.1f}), target {TARGET_RATIO:g}x")
+    for (what, count), values in checks.items():
+        show(f"{what} of {count} nodes at once", [one.wall for one in values])
+        show("    CPU of the clients, a node", [one.client / count for one in values])
+        show("    CPU of the servers, a node", [one.server / count for one in values])
+    ratios(checks)
+
+
+def ratios(checks: dict[tuple[str, int], list[Spent]]) -> None:
+    """How much longer 64 nodes take than 4, by `true` alone, and by the processors' time if all of it were used."""
+    for what in ("checks", "true"):
+        few, many = checks[what, 4], checks[what, 64]
+        ratio, low, high = interval([m.wall / f.wall for f, m in zip(few, many, strict=True)])
+        print(f"{what}, 64 nodes against 4: {ratio:.1f}x (95 % {low:.1f}-{high:.1f}), target {TARGET_RATIO:g}x")
+        least = statistics.median((one.client + one.server) / (os.cpu_count() or 1) for one in many)
+        own = statistics.median(one.client / (os.cpu_count() or 1) for one in many)
+        wall = statistics.median(one.wall for one in few)
+        print(
+            f"    processors' time of 64 over the wall of 4: {least / wall:.1f}x, the clients' alone {own / wall:.1f}x"
+        )
 
 
 def measure_apply(runs: int) -> None:

@@ -156,11 +156,16 @@ def ssh(
     node: Annotated[str, typer.Argument(help="The node's name or number.")] = "0",
     command: Annotated[list[str] | None, typer.Argument(help="What to run there. [default: a shell]")] = None,
     name: o.Name = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print ssh's command line instead of running it.")] = False,
 ) -> None:
-    """Log in to a node, its host key pinned, or run a command there."""
+    """Log in to a node, its host key pinned, or run a command there (after `--` where it has options of its own)."""
     from ..infra import commands
+    from .console import show_json
 
     argv = commands.ssh_to(commands.folder_of(name), node, command or [])
+    if as_json:
+        show_json({"argv": argv})
+        return
     os.execvp(argv[0], argv)  # noqa: S606
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from ..errors import NodeNotReady, PreflightError
-from . import aws_sweep
+from . import aws_image, aws_sweep
 from .aws_api import Api, AwsRefused
 from .blueprint import Blueprint
 from .catalogue import Machine
@@ -47,6 +47,8 @@ class Aws:
         assert blueprint.machine is not None
         zones = self._zones(blueprint, blueprint.machine)
         notes = self._check_quota(blueprint, blueprint.machine, adding) if adding > 0 else []
+        if adding > 0 and not blueprint.image_id:
+            aws_image.check(self.api, blueprint.spec, blueprint.machine)
         return Place(account, zones, tuple(notes))
 
     def prepare(self, blueprint: Blueprint) -> Blueprint:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DiskFull, Locked
+from ..errors import DiskFull, Locked, ResultsInvalid
 from .blueprint import iso
 
 LOCK_POLL_S = 0.1
@@ -102,6 +102,27 @@ def refuse_if_full(folder: FleetFolder, need_bytes: int) -> None:
             f"The fleet's files need {need_bytes / 1e6:.0f} MB in {folder.home}; {free / 1e6:.0f} MB are free.",
             fix="Make room, or set MLB_HOME to a folder on another disk.",
         )
+
+
+def refuse_if_state_lost(folder: FleetFolder) -> None:
+    """Raises ResultsInvalid where a fleet's state is gone or damaged: a plan would make everything a second time."""
+    file = folder.module / "terraform.tfstate"
+    what = "" if folder.has_state else f"Terraform's state of the fleet {folder.name} is gone."
+    if file.exists() and not _is_json(file):
+        what = f"{file} is damaged."
+    if not what:
+        return
+    backup = file.with_name(f"{file.name}.backup")
+    restore = f"cp {backup} {file} brings back what was there one step before; or\n" if _is_json(backup) else ""
+    end = f"`mlb infra destroy --name {folder.name}` needs no state: it finds the machines by their tags."
+    raise ResultsInvalid(what, fix=f"{restore}{end}")
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        return isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def write_private(path: Path, text: str) -> None:

@@ -25,7 +25,9 @@ WRONG_KEY = "its host key is not the one that is pinned: somebody may be in betw
 _MAX_EVIDENCE = 500
 _MAX_ANSWER = 4096
 
-# One line of JSON from plain sh: nothing needs to be installed on the node for it.
+# What nvidia-smi says as it says it, after a line of ours, and then one line of JSON: from plain sh, so that nothing
+# need be installed on the node, and with as few processes as can be, since each costs its processor a millisecond.
+_GPUS_FOLLOW = "mlb-gpus"
 PROBE = (
     r"""
 set -u
@@ -38,21 +40,16 @@ fi
     # Not before the first boot is over, which may take minutes: what it says of the timer is of that moment.
     + deadline.PROBE
     + r"""
-gpus=0; driver=; names=
+smi=0
+echo mlb-gpus
 if command -v nvidia-smi >/dev/null 2>&1; then
-  if list=$(nvidia-smi --query-gpu=name,driver_version,ecc.mode.current --format=csv,noheader 2>&1); then
-    gpus=$(printf '%s\n' "$list" | wc -l)
-    driver=$(printf '%s\n' "$list" | head -n 1 | cut -d, -f2)
-  else
-    gpus=-1
-  fi
-  names=$(printf '%s' "$list" | tr '"\\\n' "'/;")
+  nvidia-smi --query-gpu=name,driver_version,ecc.mode.current --format=csv,noheader 2>&1 || smi=$?
 fi
-disk_kb=$(df -Pk . | awk 'NR == 2 { print $4 }')
+echo
+set -- $(df -Pk .)
 read -r uptime _ </proc/uptime
-printf '{"boot": "%s", "gpus": %s, "driver": "%s", "gpu_names": "%s", "disk_kb": %s, "cpus": %s, "time_s": %s' \
-  "$boot" "$gpus" "$driver" "$names" "$disk_kb" "$(nproc)" "$(date +%s)"
-printf ', "uptime_s": %s, "timer": "%s"}\n' "$uptime" "$timer"
+printf '{"boot": "%s", "nvidia_smi": %s, "disk_kb": %s, "cpus": %s, "time_s": %s, "uptime_s": %s, "timer": "%s"}\n' \
+  "$boot" "$smi" "${11:-0}" "$(nproc)" "$(date +%s)" "$uptime" "$timer"
 """
 )
 
@@ -137,15 +134,17 @@ def check_node(
 def judge(node: Node, out: str, seconds: float, ends_epoch: int | None = None) -> Check:
     """What a node's answer comes to."""
     try:
-        said = json.loads(out.strip().splitlines()[-1][:_MAX_ANSWER])
+        *before, last = out.strip().splitlines()
+        said = json.loads(last[:_MAX_ANSWER])
+        gpus = _after_last(_GPUS_FOLLOW, before)
         check = Check(
             node=node.name,
             problems=(),
             seconds=round(seconds, 3),
             boot=clean(str(said["boot"])),
-            gpus=int(said["gpus"]),
-            driver=clean(str(said["driver"])).strip(),
-            gpu_names=clean(str(said["gpu_names"])),
+            gpus=-1 if int(said["nvidia_smi"]) else len(gpus),
+            driver=clean(gpus[0].split(",")[1]) if gpus and "," in gpus[0] else "",
+            gpu_names=clean("; ".join(gpus)),
             disk_gb=round(int(said["disk_kb"]) / 1e6, 1),
             cpus=int(said["cpus"]),
             clock_offset_s=round(int(said["time_s"]) + 0.5 - time.time(), 1),
@@ -155,6 +154,12 @@ def judge(node: Node, out: str, seconds: float, ends_epoch: int | None = None) -
         return Check(node.name, (f"its answer makes no sense: {clean(out)}",), seconds)
     late = [] if ends_epoch is None else _deadline_problems(check, ends_epoch)
     return Check(**{**asdict(check), "problems": (*_problems(check, node), *late)})
+
+
+def _after_last(mark: str, lines: Sequence[str]) -> list[str]:
+    """The lines that are not blank behind the last one that is `mark`: a greeting may stand before it."""
+    begin = max((i for i, line in enumerate(lines) if line.strip() == mark), default=len(lines))
+    return [line.strip() for line in lines[begin + 1 :] if line.strip()]
 
 
 def clean(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -38,12 +38,8 @@ def render(blueprint: Blueprint, now: int) -> dict[str, str]:
 
 
 def _aws(blueprint: Blueprint, _now: int) -> dict[str, str]:
-    values = _common(blueprint)
-    templates = {"main.tf": "aws/main.tf.j2", "user-data.yaml": "node/user-data.yaml.j2"}
-    if blueprint.spec.state:
-        values["state"] = bucket_of(blueprint.spec.state, blueprint.resource_name, blueprint.spec.region)
-        templates["backend.tf"] = "aws/backend.tf.j2"
-    return {name: _environment().get_template(path).render(values) for name, path in templates.items()}
+    templates = {"main.tf": "aws/main.tf.j2", "user-data.yaml": "node/user-data.yaml.j2", **_backend(blueprint)}
+    return _rendered(templates, _common(blueprint))
 
 
 def _gcp(blueprint: Blueprint, now: int) -> dict[str, str]:
@@ -61,7 +57,16 @@ def _gcp(blueprint: Blueprint, now: int) -> dict[str, str]:
         "compact": machine is not None and not machine.machine_type.startswith("n1-"),
         "left_s": max(blueprint.expires_epoch - now, 60),
     }
-    return {"main.tf": _environment().get_template("gcp/main.tf.j2").render(values)}
+    return _rendered({"main.tf": "gcp/main.tf.j2", **_backend(blueprint)}, values)
+
+
+def _backend(blueprint: Blueprint) -> dict[str, str]:
+    """The file that says where Terraform's state lies, where that is not beside the module."""
+    return {"backend.tf": f"{blueprint.spec.cloud}/backend.tf.j2"} if blueprint.spec.state else {}
+
+
+def _rendered(templates: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _environment().get_template(path).render(values) for name, path in templates.items()}
 
 
 def docker_image_tag(blueprint: Blueprint) -> str:
@@ -110,7 +115,9 @@ _RENDERERS: dict[str, Callable[[Blueprint, int], dict[str, str]]] = {
 def _common(blueprint: Blueprint) -> dict[str, Any]:
     spec, machine = blueprint.spec, blueprint.machine
     image = Image("id", blueprint.image_id) if blueprint.image_id else image_of(spec, machine)
+    state = bucket_of(spec.state, spec.cloud, blueprint.resource_name, spec.region) if spec.state else None
     return {
+        "state": state,
         "name": spec.name,
         "resource_name": blueprint.resource_name,
         "fleet_id": blueprint.fleet_id,

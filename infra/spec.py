@@ -50,7 +50,7 @@ class FleetSpec:
         unknown_price_ok: rent machines whose price the catalogue does not know.
         ssh_user: account to log in as; empty is the image's usual one.
         memlock: lift the locked-memory limit of Docker nodes (some hosts refuse that).
-        state: `s3://BUCKET/PREFIX` for Terraform's state; empty keeps it on this machine.
+        state: `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX` for Terraform's state; empty keeps it on this machine.
     """
 
     name: str
@@ -183,10 +183,8 @@ def _check_texts(spec: FleetSpec) -> None:
             raise UsageError(f"--{what.replace('_', '-')} {value!r} has characters that no such name has.")
     if spec.ssh_user and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", spec.ssh_user):
         raise UsageError(f"{spec.ssh_user!r} cannot be an account's name.")
-    if spec.state and spec.cloud != "aws":
-        raise UsageError(f"The state of a {spec.cloud} fleet is kept on this machine.", fix="Leave --state out.")
     if spec.state:
-        bucket_of(spec.state, spec.name, spec.region)
+        bucket_of(spec.state, spec.cloud, spec.name, spec.region)
     if spec.gpu_type and spec.gpus == 0:
         raise UsageError(
             f"--gpu-type {spec.gpu_type} with --gpus 0 makes no sense.",

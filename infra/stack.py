@@ -30,7 +30,7 @@ from .cloud import Cloud, Place
 from .engine import Engine, find_engine, refuse_without_locks
 from .failures import goes_on, kind_of, no_capacity, provision_failed, short
 from .fleet import Attempt, Fleet, Node
-from .folder import NEEDED_BYTES, FleetFolder, FleetLock, refuse_if_full, write_private
+from .folder import NEEDED_BYTES, FleetFolder, FleetLock, refuse_if_full, refuse_if_state_lost, write_private
 from .holder import refuse_if_held
 from .quote import Quote
 from .render import render
@@ -83,6 +83,7 @@ class Stack:
             source = quote.chosen.source if quote.chosen else ""
             fleet = Fleet(wanted, "creating", usd_per_hour=price, price_source=source)
             if known and known.status != "creating":
+                refuse_if_state_lost(self.folder)
                 return self._change(replace(fleet, nodes=known.nodes, status=known.status), known, quote)
             # A creation that was cut short goes on in its own zone: what there is of it is there.
             first = [known.blueprint.zone] if known else []
@@ -234,7 +235,7 @@ class Stack:
     def _prepare(self, wanted: Blueprint) -> None:
         """What this machine needs for it: a Terraform that serves, and room for what that downloads."""
         self.engine = self.engine or find_engine()
-        if wanted.spec.state:
+        if wanted.spec.state.startswith("s3://"):
             refuse_without_locks(self.engine)
         refuse_if_full(self.folder, NEEDED_BYTES[wanted.spec.cloud])
         self.folder.create()

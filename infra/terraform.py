@@ -8,8 +8,11 @@ stays is the mapping of options to flags; `tests/infra/test_terraform.py` pins e
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,7 @@ from ..errors import MlbError
 from .engine import Engine
 from .process import Finished, run_lines
 
-ALLOWED = frozenset({"init", "validate", "plan", "apply", "show", "version"})
+ALLOWED = frozenset({"init", "validate", "plan", "apply", "show", "version", "force-unlock"})
 """`destroy` is a plan like any other; there is no way to run one that was not saved first."""
 
 Event = Mapping[str, Any]
@@ -30,6 +33,8 @@ Event = Mapping[str, Any]
 
 INIT_DEADLINE_S = 600.0
 QUICK_DEADLINE_S = 120.0
+# As Terraform tells of a lock, in one line.
+_LOCK = re.compile(r"Error acquiring the state lock.*Lock Info: ID: (?P<id>[0-9a-f-]+) .*Who: (?P<who>\S+) ")
 # Settings of the user's shell that would change what the saved plan is or where it goes.
 _UNWANTED = ("TF_CLI_ARGS", "TF_VAR_", "TF_WORKSPACE", "TF_DATA_DIR", "TF_LOG")
 
@@ -64,6 +69,9 @@ class Plan:
 
 class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the package ships no types
     """Terraform in one folder: saved plans only, failures are exceptions, every command has a deadline."""
+
+    lock_timeout = "30s"
+    """How long a state in a bucket is waited for that another has locked."""
 
     def __init__(
         self,
@@ -116,7 +124,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
             json=IsFlagged,
             input=False,
             out=str(file),
-            lock_timeout="30s",
+            lock_timeout=self.lock_timeout,
             parallelism=parallelism,
             replace=list(replace),
             **options,
@@ -131,7 +139,7 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
             str(plan.file),
             json=IsFlagged,
             input=False,
-            lock_timeout="30s",
+            lock_timeout=self.lock_timeout,
             parallelism=parallelism,
         )
 
@@ -157,9 +165,22 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
 
     def _checked(self, cmd: str, deadline_s: float, *args: str, **options: Any) -> _Done:
         done = self._run(cmd, deadline_s, *args, **options)
+        stale = self._stale_lock(done.problems()) if done.end.code != 0 else ""
+        if stale:
+            self._run("force-unlock", QUICK_DEADLINE_S, stale, force=IsFlagged, no_color=IsFlagged)
+            done = self._run(cmd, deadline_s, *args, **options)
         if done.end.code != 0:
             raise self._failed(cmd, done.problems(), done)
         return done
+
+    def _stale_lock(self, problems: Sequence[str]) -> str:
+        """The lock in a bucket that a killed Terraform of this machine left there; empty where it may be in use.
+
+        Whoever works on this fleet here holds its lock on this machine, as we do now: another's Terraform has ended.
+        """
+        found = _LOCK.search("\n".join(problems))
+        mine = found is not None and found["who"] == f"{getpass.getuser()}@{socket.gethostname()}"
+        return found["id"] if found and mine and self.keep_fds else ""
 
     def _run(self, cmd: str, deadline_s: float, *args: str, **options: Any) -> _Done:
         if cmd not in ALLOWED:

@@ -21,7 +21,7 @@ from netns_hosts import Hosts
 from .conftest import need
 
 need("moto", find_spec("moto"), module=True)
-from .moto_cloud import Cloud, Fault  # noqa: E402
+from .moto_cloud import IMAGE, Cloud, Fault  # noqa: E402
 
 pytestmark = [
     pytest.mark.system,
@@ -117,7 +117,16 @@ def test_refusals_before_anything_is_written(home: Path, cloud: Cloud) -> None:
         apply(home, gpus=2, max_price=Decimal(5))
     with pytest.raises(PreflightError, match="is not in the catalogue"):
         apply(home, gpus=8, instance_type="p5e.48xlarge")
-    assert "RunInstances" not in cloud.calls
+    for image, words in (
+        ("ami-00000000000000000", "The image ami-00000000000000000 is not to be had in us-east-1"),
+        ("/aws/service/none/such", "The image /aws/service/none/such is not to be had"),
+        ("amazon/no-such-image-*", r"The image no-such-image-\* is not to be had"),
+    ):
+        with pytest.raises(PreflightError, match=words):
+            apply(home, gpus=2, image=image)
+    with pytest.raises(PreflightError, match=r"is for x86_64, and g5g\.16xlarge is arm64"):
+        apply(home, gpus=2, instance_type="g5g.16xlarge", image=IMAGE)
+    assert not {"RunInstances", "CreatePlacementGroup"} & set(cloud.calls)
     assert left() == 0
 
 

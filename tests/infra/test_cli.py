@@ -124,7 +124,9 @@ def test_a_local_fleet_from_apply_to_destroy(
     again = mlb("apply", "--yes")
     assert "No changes" in again.stdout
     assert "docker (current)" in mlb("ls").stdout
-    assert mlb("ssh", "1", "hostname").stdout == "docker-1\n"
+    assert mlb("ssh", "1", "--", "hostname", "--short").stdout == "docker-1\n"
+    argv = json.loads(mlb("ssh", "1", "--json").stdout)["argv"]
+    assert subprocess.run([*argv, "hostname"], capture_output=True, text=True).stdout == "docker-1\n"
     assert json.loads(mlb("status", "--json").stdout)["drifted"] is False
     assert "0 fleets" in mlb("gc", "--cloud", "docker").stdout
     gone = mlb("destroy", "--yes")

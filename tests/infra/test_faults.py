@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mlb.errors import MlbError, TeardownIncomplete
+from mlb.errors import MlbError, ProvisionFailed, TeardownIncomplete
 from mlb.infra import commands
 from mlb.infra.aws import Aws
 from mlb.infra.folder import FleetFolder
@@ -25,9 +28,9 @@ pytestmark = [
 LIMITS = Limits(apply_s=120, destroy_s=60, ready_s=60)
 
 
-def apply(home: Path, **given: Any) -> Any:
+def apply(home: Path, watcher: Watcher | None = None, **given: Any) -> Any:
     options = {"cloud": "aws", "allow_cidr": "10.77.0.1/32", "ssh_user": "root", "gpus": 2, **given}
-    return commands.apply(commands.request(options, home), LIMITS, Watcher())
+    return commands.apply(commands.request(options, home), LIMITS, watcher or Watcher())
 
 
 def destroy(home: Path) -> None:
@@ -94,3 +97,26 @@ def test_the_state_in_a_bucket(tmp_path: Path, cloud: Cloud) -> None:
     assert not apply(tmp_path).plan.changes, "a second apply has nothing to do"
     destroy(tmp_path)
     assert left() == 0
+
+
+def test_a_killed_terraform_leaves_no_lock_in_the_bucket(tmp_path: Path, cloud: Cloud) -> None:
+    api = Aws("us-east-1").api
+    api.call("s3", "create_bucket", Bucket="mlb-locks")
+
+    def kill(event: Any) -> None:
+        if event["type"] == "apply_start" and not killed:
+            killed.append(int(json.loads(FleetFolder(tmp_path, "aws").lock_file.read_text())["group"]))
+            keys.extend(_keys(api))
+            os.kill(killed[0], signal.SIGKILL)
+
+    killed: list[int] = []
+    keys: list[str] = []
+    with pytest.raises(ProvisionFailed, match="nothing of it is left"):
+        apply(tmp_path, watcher=Watcher(event=kill), state="s3://mlb-locks/team")
+    assert any(key.endswith(".tflock") for key in keys), "Terraform held the lock when it was killed"
+    assert [key for key in _keys(api) if key.endswith(".tflock")] == [], "nobody would ever give it back"
+    assert left() == 0
+
+
+def _keys(api: Any) -> list[str]:
+    return [item["Key"] for item in api.call("s3", "list_objects_v2", Bucket="mlb-locks").get("Contents", ())]

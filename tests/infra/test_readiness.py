@@ -24,13 +24,15 @@ from mlb.infra.render import render
 from .test_render import SPECS, blueprint
 
 NODE = Node("a-0", "i-1", "198.51.100.1", "10.0.0.4", "198.51.100.1", 22, "ubuntu", 2)
-GOOD = {"boot": "done", "gpus": 2, "driver": " 550", "gpu_names": "T4", "disk_kb": 9e7, "cpus": 8, "time_s": 0}
+GOOD = {"boot": "done", "nvidia_smi": 0, "disk_kb": 9e7, "cpus": 8, "time_s": 0}
 GOOD |= {"uptime_s": 100.5, "timer": "ActiveState=active;NextElapseUSecMonotonic=1h 1min 40.5s"}
 
 
 def said(**change: object) -> str:
     skew = int(str(change.pop("skew", 0)))
-    return "Welcome!\n" + json.dumps({**GOOD, "time_s": int(time.time()) + skew, **change})
+    gpus = str(change.pop("list", "Tesla T4, 550, Disabled\nTesla T4, 550, Disabled"))
+    answer = json.dumps({**GOOD, "time_s": int(time.time()) + skew, **change})
+    return f"Welcome!\nmlb-gpus\n{gpus}\n\n{answer}"
 
 
 @pytest.mark.parametrize(
@@ -39,8 +41,9 @@ def said(**change: object) -> str:
         ({}, ""),
         ({"boot": "none"}, ""),
         ({"boot": "error"}, "first boot ended as 'error'"),
-        ({"gpus": 1}, "1 GPUs instead of 2: T4"),
-        ({"gpus": -1, "gpu_names": "Driver/library version mismatch"}, "nvidia-smi failed: Driver/library version"),
+        ({"list": "Tesla T4, 550, Disabled"}, "1 GPUs instead of 2: Tesla T4, 550, Disabled"),
+        ({"list": ""}, "0 GPUs instead of 2: no nvidia-smi"),
+        ({"list": "Driver/library version mismatch", "nvidia_smi": 18}, "nvidia-smi failed: Driver/library version"),
         ({"disk_kb": 4e6}, "4.0 GB of disk free"),
         ({"skew": -60}, "its clock is -"),
         ({"cpus": "many"}, "its answer makes no sense"),

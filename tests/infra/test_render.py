@@ -33,6 +33,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "aws-state-in-a-bucket": {"cloud": "aws", "gpus": 1, "state": "s3://mlb-states/team/x?region=eu-west-1"},
     "gcp-two-gpus": {"cloud": "gcp", "nodes": 4, "gpus": 2, "gpu_type": "A100"},
     "gcp-spot-t4": {"cloud": "gcp", "nodes": 2, "gpus": 2, "gpu_type": "T4", "spot": True},
+    "gcp-state-in-a-bucket": {"cloud": "gcp", "gpus": 2, "gpu_type": "A100", "state": "gs://mlb_states/team/x"},
     "gcp-cpu": {
         "cloud": "gcp",
         "region": "europe-west4",
