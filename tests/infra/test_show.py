@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 import subprocess
 import threading
 import time
@@ -121,16 +123,28 @@ class Argvs:
                         self.seen.add(" ".join(process.cmdline()))
 
 
-def test_no_secret_in_state_argv_logs_or_user_data(aws: Command, cloud: Cloud, mlb_home: Path) -> None:
+def recording(folder: Path, *programs: str) -> tuple[str, Path]:
+    """A PATH on which each call of some programs is written down first, however short it lives, and the record."""
+    folder.mkdir()
+    record = folder / "record"
+    for program in programs:
+        text = f'#!/bin/sh\nprintf "%s\\n" "{program} $*" >>{record}\nexec {shutil.which(program)} "$@"\n'
+        (folder / program).write_text(text)
+        (folder / program).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}", record
+
+
+def test_no_secret_in_state_argv_logs_or_user_data(aws: Command, cloud: Cloud, mlb_home: Path, tmp_path: Path) -> None:
     """On nodes without GPUs. A machine whose price nobody knows is refused first: that must be accepted by name."""
     refused = aws.infra("apply", *AWS, "--gpus", "8", "--instance-type", "p5e.48xlarge", code=3)
     assert "is not in the catalogue" in refused["error"]["what"]
     assert "--accept-unknown-price" in refused["error"]["fix"]
     said = ""
+    path, record = recording(tmp_path / "bin", "terraform", "ssh", "ssh-keygen")
     seen: set[str] = set()
     private: set[str] = set()
     for args in (("apply", *AWS, "--gpus", "0"), ("status",), ("destroy", "--yes")):
-        process = aws.start("infra", *args, MLB_DEBUG="1")
+        process = aws.start("infra", *args, MLB_DEBUG="1", PATH=path)
         with Argvs(psutil.Process(process.pid)) as argvs:
             out, err = process.communicate(timeout=COMMAND_S)
         assert process.returncode == 0, err
@@ -142,6 +156,7 @@ def test_no_secret_in_state_argv_logs_or_user_data(aws: Command, cloud: Cloud, m
             kept = {p: p.read_text(errors="replace") for p in mlb_home.rglob("*") if p.is_file() and p != key}
             user_data = "".join(_user_data())
             assert json.loads((key.parent / "fleet.json").read_text())["blueprint"]["machine"]["id"] == "m7i.xlarge"
+    seen |= set(record.read_text().splitlines())
     for program in ("terraform plan", "terraform apply", "terraform-provider-aws", "ssh -F none", "ssh-keygen"):
         assert any(program in argv for argv in seen), f"{program} was not seen: the scan would prove nothing"
     assert "mlb-deadline" in user_data
