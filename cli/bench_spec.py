@@ -69,6 +69,8 @@ class Where:
     node_names: tuple[str, ...] = ()
     """Empty on this machine."""
     caveats: tuple[str, ...] = ()
+    network: str = ""
+    """What the nodes' check before the run saw the backend go over."""
 
 
 def prepare(ask: Ask, shape: Shape) -> Prepared:
@@ -125,6 +127,7 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
         node_names=where.node_names,
         hang_after_s=request.hang_after_s,
         caveats=where.caveats,
+        network=where.network,
         created_unix_ns=ask.asked_ns,
         batch_per_rank=_batch_per_rank(request, shape),
         beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),

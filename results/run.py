@@ -87,6 +87,9 @@ class RunSpec:
     nodes: int = 1
     node_names: tuple[str, ...] = ()
     """The fleet's names of the nodes, in rank order; empty on this machine."""
+    network: str = ""
+    """What the backend was seen to go over between the nodes before the run: `Socket`, `AWS Libfabric`, `TCP`; empty
+    where nobody looked, as on one node."""
     hang_after_s: float = 300.0
     """Seconds without an event of any of a node's ranks after which they count as hanging; start-up and
     evaluations, which log nothing while they last, have six times as long."""

@@ -114,6 +114,7 @@ def test_a_run_on_many_nodes_ends_with_all_its_files_here(runs: FleetRuns) -> No
     assert (report["ranks"], report["hosts"]) == (NODES, runs.names)
     assert report["consistency"]["parameters_equal"] is True
     folder = RunFolder(runs.mlb.home / "runs" / report["run_id"])
+    assert folder.read_spec().network == "TCP"
     runs.assert_all_is_here(folder)
     for node in range(NODES):
         status = folder.read_status(node)
@@ -138,6 +139,9 @@ def test_part_of_the_fleet(runs: FleetRuns) -> None:
     assert json.loads(done.stdout)["hosts"] == runs.names[:1]
     refused = runs.mlb(*SMOKE, "--nodes", "9")
     assert (refused.returncode, "has 3 nodes, not 9" in refused.stderr) == (2, True)
+    for value, code, said in (("efa", 6, "not over efa"), ("carrier", 2, "takes efa, ib, tcp")):
+        refused = runs.mlb(*SMOKE, "--require-transport", value)
+        assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
 
 
 def test_a_killed_rank_is_named_with_its_node(runs: FleetRuns) -> None:
@@ -216,6 +220,49 @@ def test_a_killed_controller_whose_network_was_cut_sees_the_whole_run_later(runs
         assert log.health.complete
     runs.assert_all_is_here(folder)
     assert runs.mlb("report").stdout == done.stdout
+
+
+def test_a_command_that_slept_through_a_cut_goes_on_where_it_was(runs: FleetRuns) -> None:
+    """A laptop that is closed: the command stands still, and its connections are dead when it wakes."""
+    process, folder = runs.start("--steps", "150")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        here = folder.rank_events(0).stat().st_size
+        for pid in [pid for name in runs.names for pid in _sshd_sessions(runs, name)]:
+            pid.kill()
+        wait_until(lambda: runs.there(0, folder).rank_events(0).stat().st_size > here + 10_000, "the run going on")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    err = ended(process, 120)
+    assert process.returncode == 0, err
+    for rank in range(NODES):
+        steps = [event.fields["step"] for event in read_log(folder.rank_events(rank)).events if event.key == "step"]
+        assert steps == list(range(150)), "a step is missing or doubled"
+    runs.assert_all_is_here(folder)
+
+
+def _sshd_sessions(runs: FleetRuns, name: str) -> list[psutil.Process]:
+    """The servers of the connections that are open to a node; not the one that takes new ones."""
+    inside = psutil.Process(runs.fleet.hosts.processes[name].pid).children(recursive=True)
+    return [process for process in inside if process.name() == "sshd" and process.cmdline()[0].startswith("sshd:")]
+
+
+def test_a_full_disk_here_leaves_the_run_going_and_its_files_on_the_nodes(runs: FleetRuns) -> None:
+    place = runs.mlb.home / "runs"
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=230m", "tmpfs", str(place)], check=True)
+    try:
+        process, folder = runs.start("--steps", "100")
+        (place / "filler").write_bytes(bytes(200 << 20))
+        err = ended(process, 60)
+        assert process.returncode == 3, err
+        assert f"mlb bench collect {folder.run_id}" in err
+        assert runs.left(), "the run itself is not touched"
+        (place / "filler").unlink()
+        assert runs.mlb("bench", "attach", folder.run_id).returncode == 0
+        runs.assert_all_is_here(folder)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_ctrl_c_lets_go_and_a_second_run_is_refused_until_the_first_is_stopped(runs: FleetRuns) -> None:
