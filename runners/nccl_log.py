@@ -18,7 +18,7 @@ _MOST_BYTES = 4 << 20
 
 def have_nccl_tell(environment: MutableMapping[str, str], file: Path) -> None:
     """Have NCCL, once it is initialised by this process, write how it set itself up to `file`."""
-    environment |= {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": str(file)}
+    environment.update(NCCL_DEBUG="INFO", NCCL_DEBUG_SUBSYS="INIT,NET", NCCL_DEBUG_FILE=str(file))
 
 
 def networks(file: Path) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,8 @@ from support import Mlb, wait_for_steps, wait_until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 NODES = 3
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+"""Where version 1 of control groups has its bounds of memory."""
 SMOKE = ("bench", "task3a", "--goal", "smoke", "--data", "synthetic", "--fleet", "t")
 
 
@@ -144,17 +147,38 @@ def test_part_of_the_fleet(runs: FleetRuns) -> None:
         assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
 
 
-def test_a_killed_rank_is_named_with_its_node(runs: FleetRuns) -> None:
+def test_a_rank_that_runs_out_of_memory_is_named_with_its_node(runs: FleetRuns) -> None:
     process, folder = runs.start()
     (rank,) = runs.ranks_on(1)
-    rank.kill()
-    err = ended(process, 30)
+    with out_of_memory(rank) as said:
+        err = ended(process, 30)
     assert process.returncode == 7
-    assert "Rank 1 on node 1 (t-1) failed first: killed by SIGKILL" in err
+    assert f"Rank 1 on node 1 (t-1) failed first: killed by SIGKILL{said}" in err
     assert not runs.left()
     runs.assert_all_is_here(folder)
     cause = runs.mlb.json("report", folder.run_id)["failure"]
     assert (cause["node"], cause["rank"]) == (1, 1)
+
+
+@contextmanager
+def out_of_memory(process: psutil.Process) -> Iterator[str]:
+    """Have the kernel end a process by its own memory bound, or end it like that where no bound can be set.
+
+    Gives what is said beyond the signal.
+    """
+    group = MEMORY_GROUPS / f"mlbtest{process.pid}"
+    try:
+        group.mkdir()
+        (group / "cgroup.procs").write_text(str(process.pid))
+        (group / "memory.limit_in_bytes").write_text(str(1 << 20))
+    except OSError:
+        process.kill()
+        yield ""
+    else:
+        yield ": memory ran out, for which the kernel ended 1 process"
+    finally:
+        with suppress(OSError):
+            group.rmdir()
 
 
 def test_a_frozen_rank_is_a_hang_with_the_stacks_of_all(runs: FleetRuns) -> None:
