@@ -13,12 +13,10 @@ from ..results.text import how_it_ended
 
 _LAST_LINES = 20
 _LAST_BYTES = 16_384
-
-
 _VMSTAT = Path("/proc/vmstat")
 
 
-def oom_kills(file: Path = _VMSTAT) -> int:
+def count_oom_kills(file: Path = _VMSTAT) -> int:
     """How many processes the kernel has ended for want of memory since it was booted; 0 where it does not count."""
     try:
         counts = dict(line.split(maxsplit=1) for line in file.read_text().splitlines())

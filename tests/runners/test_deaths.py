@@ -11,7 +11,7 @@ from mlb.results.process import start_ticks
 from mlb.results.run import RunFolder
 from mlb.results.writer import EventLog
 from mlb.runners.deaths import DeathWatch
-from mlb.runners.failures import describe, oom_kills
+from mlb.runners.failures import count_oom_kills, describe
 from support import wait_until
 
 WAITING = "import sys; sys.stdin.read()"
@@ -80,10 +80,10 @@ def test_a_kill_while_memory_ran_out_says_so(tmp_path: Path) -> None:
 
 def test_the_kernels_count_of_those_it_ended(tmp_path: Path) -> None:
     (tmp_path / "vmstat").write_text("pgfault 12\noom_kill 3\n")
-    assert oom_kills(tmp_path / "vmstat") == 3
+    assert count_oom_kills(tmp_path / "vmstat") == 3
     (tmp_path / "vmstat").write_text("pgfault 12\nodd\n")
-    assert oom_kills(tmp_path / "vmstat") == 0
-    assert oom_kills(tmp_path / "none") == 0
+    assert count_oom_kills(tmp_path / "vmstat") == 0
+    assert count_oom_kills(tmp_path / "none") == 0
 
 
 def test_a_ranks_own_words_are_used(tmp_path: Path) -> None:
