@@ -252,8 +252,8 @@ def test_a_command_that_slept_through_a_cut_goes_on_where_it_was(runs: FleetRuns
     process.send_signal(signal.SIGSTOP)
     try:
         here = folder.rank_events(0).stat().st_size
-        for pid in [pid for name in runs.names for pid in _sshd_sessions(runs, name)]:
-            pid.kill()
+        for name in runs.names:
+            end_connections(runs, name)
         wait_until(lambda: runs.there(0, folder).rank_events(0).stat().st_size > here + 10_000, "the run going on")
     finally:
         process.send_signal(signal.SIGCONT)
@@ -265,10 +265,13 @@ def test_a_command_that_slept_through_a_cut_goes_on_where_it_was(runs: FleetRuns
     runs.assert_all_is_here(folder)
 
 
-def _sshd_sessions(runs: FleetRuns, name: str) -> list[psutil.Process]:
-    """The servers of the connections that are open to a node; not the one that takes new ones."""
-    inside = psutil.Process(runs.fleet.hosts.processes[name].pid).children(recursive=True)
-    return [process for process in inside if process.name() == "sshd" and process.cmdline()[0].startswith("sshd:")]
+def end_connections(runs: FleetRuns, name: str) -> None:
+    """Kill the servers of the connections that are open to a node; the one that takes new ones goes on."""
+    for process in psutil.Process(runs.fleet.hosts.processes[name].pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # each has a child that goes with it
+            title = process.cmdline()[:1]
+            if process.name() == "sshd" and title and "[listener]" not in title[0]:
+                process.kill()
 
 
 def test_a_full_disk_here_leaves_the_run_going_and_its_files_on_the_nodes(runs: FleetRuns) -> None:
