@@ -39,12 +39,14 @@ def main() -> None:
         home = Path(path)
         _mlb(home, "bench", *SMOKE, "--ranks", ranks).wait()
         folder = RunFolder(next((home / "runs").iterdir()))
-        time.sleep(4 * SETTLE_S)
+        there = fleet.home(fleet.fleet.nodes[0].name) / ".mlb" / "runs" / folder.run_id
         try:
+            while len(_steps(RunFolder(there))) < 10:
+                time.sleep(0.5)
             turns = [_pair(home, fleet) for _ in range(pairs)]
         finally:
             _mlb(home, "bench", "stop").wait()
-        steps = _steps(folder)
+        steps = _steps(RunFolder(there))
     ratios = [_mean(steps, followed[:2]) / _mean(steps, alone) for followed, alone in turns]
     bare = statistics.median(_mean(steps, alone) for _, alone in turns)
     median, low, high = interval(ratios)
@@ -88,6 +90,8 @@ def _server_s(fleet: SshFleet) -> float:
 
 def _steps(folder: RunFolder) -> list[tuple[int, int]]:
     """Start by the wall clock and length of every step of rank 0, in nanoseconds."""
+    if not folder.rank_events(0).exists():
+        return []
     first, *events = read_log(folder.rank_events(0)).events
     offset = first.fields["unix_time_ns"] - first.time_ns
     return [(e.fields["start_ns"] + offset, e.fields["step_ns"]) for e in events if e.key == "step"]
