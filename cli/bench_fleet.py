@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..errors import Locked, MlbError, UsageError
-from ..provisioner import bootstrap, data, health, hold, runs, wheel
+from ..provisioner import bootstrap, data, hold, runs, wheel
 from ..provisioner.bootstrap import ReadyNode
 from ..provisioner.fan_out import refuse_if_any_failed
 from ..provisioner.fleet import Fleet
@@ -25,6 +25,7 @@ from ..provisioner.ssh import SshTransport
 from ..results.cost import Rent
 from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
+from .bench_health import caveats_of, health_of, limits_of
 from .bench_run import Started, debug_stage
 from .bench_spec import Ask, Where, make_spec, new_run_id, prepare
 from .console import note, progress
@@ -46,17 +47,17 @@ def start_on(fleet: Fleet, request: Request) -> Started:
         MlbError: it cannot be launched; nothing goes on.
     """
     ask, where = Ask.of(request), where_on(fleet, request)
-    names = where.node_names
+    names, limits = where.node_names, limits_of(request)
     with held(fleet, where.run_id, queue=request.queue), doors_to(fleet, names) as doors:
         ready = make_ready(request, names, doors)
         debug_stage("nodes ready", ask.asked_ns)
-        found = health_of(request, fleet, ready, doors)
+        found = health_of(fleet, ready, doors, limits)
         debug_stage("health checked", ask.asked_ns)
         shape = shape_on([node.node for node in ready], fleet, request, ask.goal.memory_bytes_per_rank)
         prepared = prepare(ask, shape)
         send_data(prepared, names, doors)
         debug_stage("data ready", ask.asked_ns)
-        where = replace(where, caveats=(*where.caveats, *about_health(found)))
+        where = replace(where, caveats=(*where.caveats, *caveats_of(found)), network=found.network)
         spec = make_spec(ask, shape, prepared, where)
         folder, interrupted = launched(spec, fleet, ready, doors, prepared.path)
         write_json(folder.health, found)
@@ -64,29 +65,10 @@ def start_on(fleet: Fleet, request: Request) -> Started:
     return Started(spec, folder, ask.goal, interrupted)
 
 
-def health_of(
-    request: Request, fleet: Fleet, ready: Sequence[ReadyNode], doors: Mapping[int, SshTransport]
-) -> health.Health:
-    if request.skip_health:
-        return health.skipped()
-    by_name = {node.node.name: node for node in ready}
-    opened = {node.node.name: doors[i] for i, node in enumerate(ready)}
-    found = health.check(opened, by_name, note, remembered=fleet.folder / "health.json")
-    health.refuse_if_unfit(found)
-    return found
-
-
-def about_health(found: health.Health) -> Iterator[str]:
-    if found.skipped:
-        yield "the health of the nodes was not checked before the run (--skip-health)."
-    for problem in found.warnings:
-        yield f"{problem.node}: {problem.evidence}" if problem.node else problem.evidence
-
-
 def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
     """The plan of a request as far as it is known without asking a node: cores, home folders and environments are the
     nodes' affair."""
-    ask, where = Ask.of(request), where_on(fleet, request)
+    ask, where, _ = Ask.of(request), where_on(fleet, request), limits_of(request)
     nodes, memory_bytes = known_nodes(fleet, where.node_names, request.ranks), ask.goal.memory_bytes_per_rank
     shape = shape_on(nodes, fleet, request, memory_bytes)
     return plan_of(make_spec(ask, shape, prepare(ask, shape), where), fleet)

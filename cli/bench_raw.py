@@ -103,14 +103,15 @@ def _widest() -> str:
 
 def _start_on(fleet: Fleet, request: Request) -> tuple[RunFolder, bool]:
     from . import bench_fleet as on
+    from . import bench_health as health
 
     where = on.where_on(fleet, request)
-    names = where.node_names
+    names, limits = where.node_names, health.limits_of(request)
     with on.held(fleet, where.run_id, queue=request.queue), fleets.doors_to(fleet, names) as doors:
         ready = on.make_ready(request, names, doors)
-        found = on.health_of(request, fleet, ready, doors)
+        found = health.health_of(fleet, ready, doors, limits)
         shape = on.shape_on([node.node for node in ready], fleet, request, _memory(request))
-        where = replace(where, caveats=(*where.caveats, *on.about_health(found)))
+        where = replace(where, caveats=(*where.caveats, *health.caveats_of(found)), network=found.network)
         folder, interrupted = on.launched(_spec(request, shape, where), fleet, ready, doors, None)
         write_json(folder.health, found)
     return folder, interrupted
@@ -121,8 +122,9 @@ def _planned(fleet: Fleet | None, request: Request) -> LaunchPlan:
         spec = _spec_here(request)
         return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
     from . import bench_fleet as on
+    from .bench_health import limits_of
 
-    where = on.where_on(fleet, request)
+    where, _ = on.where_on(fleet, request), limits_of(request)
     nodes = on.known_nodes(fleet, where.node_names, request.ranks)
     return on.plan_of(_spec(request, on.shape_on(nodes, fleet, request, _memory(request)), where), fleet)
 

@@ -76,6 +76,8 @@ class Where:
     node_names: tuple[str, ...] = ()
     """Empty on this machine."""
     caveats: tuple[str, ...] = ()
+    network: str = ""
+    """What the nodes' check before the run saw the backend go over."""
     rent: Rent = field(default_factory=lambda: Rent(0.0))
 
 
@@ -133,6 +135,7 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
         node_names=where.node_names,
         hang_after_s=request.hang_after_s,
         caveats=where.caveats,
+        network=where.network,
         rent=where.rent,
         created_unix_ns=ask.asked_ns,
         batch_per_rank=_batch_per_rank(request, shape),

@@ -17,6 +17,9 @@ Queue = Annotated[bool, typer.Option("--queue", help="Wait for the run that hold
 SkipHealth = Annotated[
     bool, typer.Option("--skip-health", help="Do not check the nodes before the run; the result says so.")
 ]
+RequireTransport = Annotated[
+    str | None, typer.Option(help="efa, ib or tcp: refuse to run where the ranks of several nodes go over another.")
+]
 Wheelhouse = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Wheels for nodes without a package index.")
 ]

@@ -12,7 +12,7 @@ from typer.models import OptionInfo
 
 from ..aggregation.catalogue import DEFAULT as DEFAULT_AGGREGATION
 from . import config
-from .options import DataDir, Offline, Oversubscribe, Queue, SkipHealth, Wheelhouse
+from .options import DataDir, Offline, Oversubscribe, Queue, RequireTransport, SkipHealth, Wheelhouse
 from .options import FleetName as FleetName
 
 
@@ -55,6 +55,7 @@ class Request:
         ),
     ] = 300.0
     skip_health: SkipHealth = False
+    require_transport: RequireTransport = None
     wheelhouse: Wheelhouse = None
     offline: Offline = False
     oversubscribe: Oversubscribe = False

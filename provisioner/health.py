@@ -16,7 +16,7 @@ from ..results.text import sanitise
 from . import health_on_node
 from .bootstrap import HOME, ReadyNode
 from .fan_out import fan_out
-from .health_gate import Limits, Problem, judge, slow_links
+from .health_gate import Limits, Problem, judge, judge_network, slow_links
 from .links import Link, all_reduce, measure_fairly
 from .ssh import SshTransport
 
@@ -46,6 +46,11 @@ class Health:
     warnings: tuple[Problem, ...] = ()
     """What a reader of the result should know."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def network(self) -> str:
+        """What the all-reduce of all nodes went over, for people; empty where nobody knows."""
+        return " and ".join(map(sanitise, (self.all_reduce or {}).get("networks", ())))
 
 
 def skipped() -> Health:
@@ -84,6 +89,8 @@ def check(
             reduced = all_reduce(doors, ready, facts)
         except NodeUnfit as error:
             problems.append(Problem("", str(error)))
+    unfit, notable = judge_network(reduced, limits)
+    problems, warnings = [*problems, *unfit], [*warnings, *notable]
     took = round(time.monotonic() - begun, 3)
     network_ns = known.network_unix_ns if known else unix_ns
     health = Health(unix_ns, False, took, facts, network_ns, tuple(links), reduced, tuple(problems), tuple(warnings))
@@ -109,7 +116,7 @@ def _recall(file: Path, now_ns: int, facts: Mapping[str, Mapping[str, Any]]) -> 
     try:
         raw = json.loads(file.read_text())
         boots = {name: node["boot_id"] for name, node in raw["nodes"].items()}
-        stale = raw["schema_version"] != SCHEMA_VERSION or raw["problems"] or raw["all_reduce"] is None
+        stale = raw["schema_version"] != SCHEMA_VERSION or raw["problems"] or "networks" not in raw["all_reduce"]
         if stale or boots != {name: node["boot_id"] for name, node in facts.items()}:
             return None
         if not 0 <= now_ns - raw["network_unix_ns"] < _REMEMBERED_S * 1e9:

@@ -30,6 +30,12 @@ class Limits:
     """Warned of only: the ranks' clocks are aligned when their logs are read, whatever they say."""
     load_per_core: float = 0.5
     """Warned of: somebody else computes on the node."""
+    network: str = ""
+    """What the ranks of several nodes must go over, a key of `NETWORKS`; empty for whatever they find."""
+
+
+NETWORKS = {"efa": ("libfabric", "ofi"), "ib": ("ib",), "tcp": ("socket", "tcp")}
+"""As it is asked for -> how NCCL's name for it begins or ends: `AWS Libfabric`, `IB`, `IBext_v8`, `Socket`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,28 @@ def judge(
         if node["load_1min"] > limits.load_per_core * node["cores"]
     ]
     return problems, warnings
+
+
+def judge_network(reduced: Mapping[str, Any] | None, limits: Limits) -> tuple[list[Problem], list[Problem]]:
+    """As `judge`, of what the all-reduce of all nodes went over; nothing where there was none."""
+    if reduced is None:
+        return [], []
+    found = [sanitise(name) for name in reduced.get("networks", ())]
+    odd = [name for name in found if limits.network and network_of(name) != limits.network]
+    if limits.network and (odd or not found):
+        went = " and ".join(found) or "a network that it does not name"
+        return [
+            Problem("", f"{reduced.get('backend')} goes over {went} between the nodes, not over {limits.network}")
+        ], []
+    slow = reduced.get("backend") == "nccl" and any(network_of(name) == "tcp" for name in found)
+    text = "NCCL goes over TCP sockets between the nodes, not over InfiniBand or EFA"
+    return [], [Problem("", text)] if slow else []
+
+
+def network_of(name: str) -> str:
+    """The key of `NETWORKS` for NCCL's name of a network; empty for one that is not known."""
+    lower = name.lower()
+    return next((key for key, marks in NETWORKS.items() if lower.startswith(marks) or lower.endswith(marks)), "")
 
 
 def _gpu_problems(facts: Facts, asked: Mapping[str, int]) -> list[Problem]:

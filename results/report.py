@@ -162,7 +162,8 @@ def _circumstances(metrics: Metrics) -> Iterator[tuple[str, str]]:
     more = [f"and {len(metrics.hosts) - len(hosts)} more"] if len(metrics.hosts) > len(hosts) else []
     on = f" on {', '.join(hosts + more)}" if hosts else ""
     threads = f"{count(spec.threads_per_rank, 'thread')} each"
-    yield "Ranks", sanitise(f"{spec.ranks}, {spec.backend}, {spec.aggregation}, {threads}, fleet {spec.fleet}{on}")
+    backend = f"{spec.backend} over {spec.network}" if spec.network else spec.backend
+    yield "Ranks", sanitise(f"{spec.ranks}, {backend}, {spec.aggregation}, {threads}, fleet {spec.fleet}{on}")
     yield "Seed", str(spec.seed)
     yield "mlb", sanitise(f"{spec.mlb_version} {spec.git_revision}".strip())
     yield "Ranks agree", _agreement(metrics)

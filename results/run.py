@@ -90,6 +90,9 @@ class RunSpec:
     nodes: int = 1
     node_names: tuple[str, ...] = ()
     """The fleet's names of the nodes, in rank order; empty on this machine."""
+    network: str = ""
+    """What the backend was seen to go over between the nodes before the run: `Socket`, `AWS Libfabric`, `TCP`; empty
+    where nobody looked, as on one node."""
     rent: Rent | None = None
     """What the fleet cost when the run was asked for; None in runs of earlier versions."""
     hang_after_s: float = 300.0

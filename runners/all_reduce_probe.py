@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+
+from .nccl_log import have_nccl_tell, networks
 
 _TIMEOUT = timedelta(seconds=60)
 _SMALL = 1024
@@ -23,27 +27,39 @@ _FEW = 3
 
 
 def main() -> None:
-    """Time a small and a large all-reduce and check their sums."""
-    backend = os.environ["MLB_BACKEND"]
-    dist.init_process_group(backend, timeout=_TIMEOUT)
-    device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
-    timed = {elements: _time(elements, device) for elements in (_SMALL, _LARGE[backend])}
+    """Time a small and a large all-reduce, check their sums, and say what they went over."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "nccl"
+        have_nccl_tell(os.environ, log)
+        said = _measure(os.environ["MLB_BACKEND"], log)
     if dist.get_rank() == 0:
-        world = dist.get_world_size()
-        large = 4 * _LARGE[backend]
-        said = {
-            "backend": backend,
-            "ranks": world,
-            "small_bytes": 4 * _SMALL,
-            "small_s": timed[_SMALL],
-            "large_bytes": large,
-            "large_s": timed[_LARGE[backend]],
-            # NCCL's bus bandwidth: what a ring moves over each link, 2 (n - 1) / n of the data.
-            "bus_bits_per_s": 8 * large * 2 * (world - 1) / world / timed[_LARGE[backend]],
-        }
         print(json.dumps(said), flush=True)  # noqa: T201  # its answer
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _measure(backend: str, nccl_log: Path) -> dict[str, object]:
+    device = torch.device("cuda", 0) if backend == "nccl" else torch.device("cpu")
+    if backend == "nccl":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, timeout=_TIMEOUT)
+    timed = {elements: _time(elements, device) for elements in (_SMALL, _LARGE[backend])}
+    world = dist.get_world_size()
+    used: list[list[str]] = [[] for _ in range(world)]
+    # One node that falls back to TCP has its neighbours do the same, but not the whole ring.
+    dist.all_gather_object(used, networks(nccl_log) if backend == "nccl" else ["TCP"])
+    large = 4 * _LARGE[backend]
+    return {
+        "backend": backend,
+        "ranks": world,
+        "networks": sorted({name for names in used for name in names}),
+        "small_bytes": 4 * _SMALL,
+        "small_s": timed[_SMALL],
+        "large_bytes": large,
+        "large_s": timed[_LARGE[backend]],
+        # NCCL's bus bandwidth: what a ring moves over each link, 2 (n - 1) / n of the data.
+        "bus_bits_per_s": 8 * large * 2 * (world - 1) / world / timed[_LARGE[backend]],
+    }
 
 
 def _time(elements: int, device: torch.device) -> float:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..results.run import NodeStatus, RankFailure, RunFolder, RunSpec, write_json
 from .deaths import DeathWatch
-from .failures import describe
+from .failures import count_oom_kills, describe
 from .hang import HangWatch, collect_stacks
 from .lifeline import kill_descendants
 from .peers import Ending, Peers
@@ -42,6 +42,7 @@ class Supervision:
         self._suspects: tuple[int, ...] = ()
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._oom_kills_before = count_oom_kills()
         self._watch = DeathWatch([(r, folder.rank_pid(r)) for r in spec.ranks_of(self._node)], self._remember)
 
     def run(self, peers: Peers | None, torchrun: Callable[[], ExitCodes]) -> NodeStatus:
@@ -144,7 +145,7 @@ class Supervision:
 
     def _failures(self, exit_codes: ExitCodes) -> tuple[RankFailure, ...]:
         """The failed ranks in the order of their deaths; ranks that died before they could register come last."""
-        times = dict(self._watch.deaths)
+        times, oom = dict(self._watch.deaths), count_oom_kills() - self._oom_kills_before
         order = [rank for rank, _ in self._watch.deaths if rank in exit_codes]
         order += [rank for rank in exit_codes if rank not in order]
         return tuple(
@@ -154,6 +155,7 @@ class Supervision:
                 pid=exit_codes[rank][0],
                 exit_code=exit_codes[rank][1],
                 seen_unix_ns=times.get(rank, time.time_ns()),
+                oom_kills=oom,
             )
             for rank in order
         )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,8 @@ from support import Mlb, wait_for_steps, wait_until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 NODES = 3
+MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
+"""Where version 1 of control groups has its bounds of memory."""
 SMOKE = ("bench", "task3a", "--goal", "smoke", "--data", "synthetic", "--fleet", "t")
 
 
@@ -125,6 +128,7 @@ def test_a_run_on_many_nodes_ends_with_all_its_files_here(runs: FleetRuns) -> No
     assert (report["ranks"], report["hosts"]) == (NODES, runs.names)
     assert report["consistency"]["parameters_equal"] is True
     folder = RunFolder(runs.mlb.home / "runs" / report["run_id"])
+    assert folder.read_spec().network == "TCP"
     runs.assert_all_is_here(folder)
     for node in range(NODES):
         status = folder.read_status(node)
@@ -149,19 +153,43 @@ def test_part_of_the_fleet(runs: FleetRuns) -> None:
     assert json.loads(done.stdout)["hosts"] == runs.names[:1]
     refused = runs.mlb(*SMOKE, "--nodes", "9")
     assert (refused.returncode, "has 3 nodes, not 9" in refused.stderr) == (2, True)
+    for value, code, said in (("efa", 6, "not over efa"), ("carrier", 2, "takes efa, ib, tcp")):
+        refused = runs.mlb(*SMOKE, "--require-transport", value)
+        assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
 
 
-def test_a_killed_rank_is_named_with_its_node(runs: FleetRuns) -> None:
+def test_a_rank_that_runs_out_of_memory_is_named_with_its_node(runs: FleetRuns) -> None:
     process, folder = runs.start()
     (rank,) = runs.ranks_on(1)
-    rank.kill()
-    err = ended(process, 30)
+    with out_of_memory(rank) as said:
+        err = ended(process, 30)
     assert process.returncode == 7
-    assert "Rank 1 on node 1 (t-1) failed first: killed by SIGKILL" in err
+    assert f"Rank 1 on node 1 (t-1) failed first: killed by SIGKILL{said}" in err
     assert not runs.left()
     runs.assert_all_is_here(folder)
     cause = runs.mlb.json("report", folder.run_id)["failure"]
     assert (cause["node"], cause["rank"]) == (1, 1)
+
+
+@contextmanager
+def out_of_memory(process: psutil.Process) -> Iterator[str]:
+    """Have the kernel end a process by its own memory bound, or end it like that where no bound can be set.
+
+    Gives what is said beyond the signal.
+    """
+    group = MEMORY_GROUPS / f"mlbtest{process.pid}"
+    try:
+        group.mkdir()
+        (group / "cgroup.procs").write_text(str(process.pid))
+        (group / "memory.limit_in_bytes").write_text(str(1 << 20))
+    except OSError:
+        process.kill()
+        yield ""
+    else:
+        yield ": memory ran out, for which the kernel ended 1 process"
+    finally:
+        with suppress(OSError):
+            group.rmdir()
 
 
 def test_a_frozen_rank_is_a_hang_with_the_stacks_of_all(runs: FleetRuns) -> None:
@@ -227,6 +255,52 @@ def test_a_killed_controller_whose_network_was_cut_sees_the_whole_run_later(runs
         assert log.health.complete
     runs.assert_all_is_here(folder)
     assert runs.mlb("report").stdout == done.stdout
+
+
+def test_a_command_that_slept_through_a_cut_goes_on_where_it_was(runs: FleetRuns) -> None:
+    """A laptop that is closed: the command stands still, and its connections are dead when it wakes."""
+    process, folder = runs.start("--steps", "150")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        here = folder.rank_events(0).stat().st_size
+        for name in runs.names:
+            end_connections(runs, name)
+        wait_until(lambda: runs.there(0, folder).rank_events(0).stat().st_size > here + 10_000, "the run going on")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    err = ended(process, 120)
+    assert process.returncode == 0, err
+    for rank in range(NODES):
+        steps = [event.fields["step"] for event in read_log(folder.rank_events(rank)).events if event.key == "step"]
+        assert steps == list(range(150)), "a step is missing or doubled"
+    runs.assert_all_is_here(folder)
+
+
+def end_connections(runs: FleetRuns, name: str) -> None:
+    """Kill the servers of the connections that are open to a node; the one that takes new ones goes on."""
+    for process in psutil.Process(runs.fleet.hosts.processes[name].pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # each has a child that goes with it
+            title = process.cmdline()[:1]
+            if process.name() == "sshd" and title and "[listener]" not in title[0]:
+                process.kill()
+
+
+def test_a_full_disk_here_leaves_the_run_going_and_its_files_on_the_nodes(runs: FleetRuns) -> None:
+    place = runs.mlb.home / "runs"
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=230m", "tmpfs", str(place)], check=True)
+    try:
+        process, folder = runs.start("--steps", "100")
+        (place / "filler").write_bytes(bytes(200 << 20))
+        err = ended(process, 60)
+        assert process.returncode == 3, err
+        assert f"mlb bench collect {folder.run_id}" in err
+        assert runs.left(), "the run itself is not touched"
+        (place / "filler").unlink()
+        assert runs.mlb("bench", "attach", folder.run_id).returncode == 0
+        runs.assert_all_is_here(folder)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_ctrl_c_lets_go_and_a_second_run_is_refused_until_the_first_is_stopped(runs: FleetRuns) -> None:

@@ -13,7 +13,7 @@ from mlb.errors import NodeUnfit
 from mlb.provisioner import bootstrap, health, links, wheel
 from mlb.provisioner.bootstrap import ReadyNode
 from mlb.provisioner.fan_out import refuse_if_any_failed
-from mlb.provisioner.health_gate import Limits, judge, slow_links
+from mlb.provisioner.health_gate import Limits, judge, judge_network, slow_links
 from mlb.provisioner.links import Link
 from mlb.provisioner.ssh import SshTransport
 from ssh_fleet import SshFleet
@@ -65,6 +65,31 @@ def test_one_node_among_sound_ones(change: dict[str, Any], gpus: int, problem: s
     assert problem in " ".join(p.evidence for p in problems)
     assert warning in " ".join(p.evidence for p in warnings)
     assert {p.node for p in problems} <= {"a"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "networks", "wanted", "problem", "warning"),
+    [
+        ("nccl", ["AWS Libfabric"], "efa", "", ""),
+        ("nccl", ["IBext_v8"], "ib", "", ""),
+        ("nccl", ["Socket"], "efa", "nccl goes over Socket between the nodes, not over efa", ""),
+        ("nccl", ["IB", "Socket"], "ib", "nccl goes over IB and Socket between the nodes, not over ib", ""),
+        ("nccl", [], "ib", "a network that it does not name", ""),
+        ("nccl", ["Socket"], "", "", "NCCL goes over TCP sockets"),
+        ("nccl", ["IB", "Socket"], "", "", "NCCL goes over TCP sockets"),
+        ("nccl", ["AWS Libfabric"], "", "", ""),
+        ("gloo", ["TCP"], "", "", ""),
+        ("gloo", ["TCP"], "tcp", "", ""),
+        ("gloo", ["TCP"], "efa", "gloo goes over TCP between the nodes, not over efa", ""),
+    ],
+)
+def test_nccl_that_falls_back_to_tcp_is_said_or_refused(
+    backend: str, networks: list[str], wanted: str, problem: str, warning: str
+) -> None:
+    found = judge_network({"backend": backend, "networks": networks}, Limits(network=wanted))
+    for problems, expected in zip(found, (problem, warning), strict=True):
+        assert [expected in p.evidence for p in problems] == ([True] if expected else [])
+    assert judge_network(None, Limits(network="efa")) == ([], []), "on one node there is no network"
 
 
 def test_the_node_that_is_slow_to_everybody_is_named() -> None:
@@ -135,6 +160,12 @@ def test_a_sound_fleet(nodes: Nodes, ready: dict[str, ReadyNode], tmp_path: Path
     assert found.all_reduce is not None
     assert (found.all_reduce["ranks"], found.all_reduce["backend"]) == (3, "gloo")
     assert json.loads(remembered.read_text())["all_reduce"] == found.all_reduce
+
+    assert found.network == "TCP"
+    refused = health.check(nodes, ready, lambda _: None, Limits(network="efa"), remembered)
+    with pytest.raises(NodeUnfit, match="gloo goes over TCP between the nodes, not over efa"):
+        health.refuse_if_unfit(refused)
+    remembered.write_text(json.dumps(asdict(found)))
 
     again = health.check(nodes, ready, lambda _: None, remembered=remembered)
     assert (again.links, again.network_unix_ns) == (found.links, found.network_unix_ns)

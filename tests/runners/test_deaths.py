@@ -11,7 +11,7 @@ from mlb.results.process import start_ticks
 from mlb.results.run import RunFolder
 from mlb.results.writer import EventLog
 from mlb.runners.deaths import DeathWatch
-from mlb.runners.failures import describe
+from mlb.runners.failures import count_oom_kills, describe
 from support import wait_until
 
 WAITING = "import sys; sys.stdin.read()"
@@ -67,6 +67,23 @@ def test_a_rank_without_last_words_is_described_by_its_exit_code(tmp_path: Path)
     assert not failure.collateral
     assert len(failure.last_lines) == 20
     assert failure.last_lines[-1] == "two"
+
+
+def test_a_kill_while_memory_ran_out_says_so(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    killed = describe(folder, rank=0, pid=5, exit_code=-9, seen_unix_ns=1, oom_kills=2)
+    assert killed.message == "killed by SIGKILL: memory ran out, for which the kernel ended 2 processes during the run"
+    ended = describe(folder, rank=0, pid=5, exit_code=-15, seen_unix_ns=1, oom_kills=2)
+    assert ended.message == "killed by SIGTERM"
+
+
+def test_the_kernels_count_of_those_it_ended(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("pgfault 12\noom_kill 3\n")
+    assert count_oom_kills(tmp_path / "vmstat") == 3
+    (tmp_path / "vmstat").write_text("pgfault 12\nodd\n")
+    assert count_oom_kills(tmp_path / "vmstat") == 0
+    assert count_oom_kills(tmp_path / "none") == 0
 
 
 def test_a_ranks_own_words_are_used(tmp_path: Path) -> None:
