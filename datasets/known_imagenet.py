@@ -46,4 +46,4 @@ IMAGENET_320 = replace(
     options=MappingProxyType({"classes": 1_000, "short_side": 320}),
     of="imagenet",
 )
-"""Another input, for open runs: it decodes half as long (benchmarks/README.md), and crops see less detail."""
+"""Another input, for open runs: it decodes in three quarters of the time (benchmarks/README.md), and crops see less."""

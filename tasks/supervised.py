@@ -119,6 +119,7 @@ def average_buffers(setup: Setup, model: nn.Module) -> None:
 
 
 def loaded(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device."""
+    """The batch, and the parts of it, on a device."""
     tensors = tuple(t.to(device, non_blocking=True) for t in batch.tensors)
-    return Batch(batch.samples, batch.tokens, tensors, batch.weight)
+    parts = tuple(loaded(part, device) for part in batch.parts)
+    return Batch(batch.samples, batch.tokens, tensors, batch.weight, parts)

@@ -37,7 +37,7 @@ from .compiling import compile_here, compiled, precision_of
 from .lars import LARS, scaled_and_plain
 from .recipe1b import Recipe1b
 from .schedules import one_cycle, polynomial
-from .supervised import average_buffers, epoch_order
+from .supervised import average_buffers, epoch_order, loaded
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -135,9 +135,7 @@ class Task1b:
         return int(recipe.first_side + (recipe.side - recipe.first_side) * grown) // 32 * 32
 
     def to_device(self, batch: Batch) -> Batch:
-        tensors = tuple(t.to(self.setup.device, non_blocking=True) for t in batch.tensors)
-        parts = tuple(self.to_device(part) for part in batch.parts)
-        return Batch(batch.samples, batch.tokens, tensors, batch.weight, parts)
+        return loaded(batch, self.setup.device)
 
     # --- model and loss -----------------------------------------------------------------------------------------
 
