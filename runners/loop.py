@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from ..tasks.base import Batch, Evaluation, Task
 from .alignment import ClockExchange
 from .checkpoint import Checkpoints, Position
 from .clock import Mark, clock_for
-from .loss import LossReader
+from .loss import LossReader, cause_of
 from .overhead import Overhead
 from .stopwatch import Step, Stopwatch
 
@@ -53,12 +54,13 @@ class TrainingLoop:
         self._aggregation = aggregation
         self._log = log
         self._clock = clock_for(device)
-        self._watch = Stopwatch(self._clock)
+        self._watch = Stopwatch(self._clock, self._log_group)
         aggregation.observer = self._watch
         self._forward = aggregation.wrap(task.forward)
         self._clocks = clocks
         self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
         self._losses = LossReader(device)
+        self._recent_losses: deque[float] = deque(maxlen=4)
         self._checkpoints = checkpoints
         self._start = start or Position()
         self._steps = self._start.steps
@@ -181,6 +183,9 @@ class TrainingLoop:
         overhead.write_bare_steps(overhead.bare.finished())
         return end
 
+    def _log_group(self, number: int, ranks: tuple[int, ...], steps_behind: int) -> None:
+        self._log.event(keys.GROUP, number=number, ranks=ranks, steps_behind=steps_behind)
+
     def _write_steps(self, steps: list[Step]) -> None:
         for step in steps:
             loss, times = self._losses.read(step.loss), self._watch.times(step)
@@ -197,7 +202,9 @@ class TrainingLoop:
                 warmup=step.warmup,
             )
             if not math.isfinite(loss):
-                raise FloatingPointError(f"the loss became {loss} in step {step.step} of epoch {step.epoch_num}")
+                where = f"the loss became {loss} in step {step.step} of epoch {step.epoch_num}"
+                raise FloatingPointError(f"{where}; {cause_of(self._recent_losses)}")
+            self._recent_losses.append(loss)
 
     def _evaluate(self, split: str, epoch: int) -> Evaluation:
         start = time.monotonic_ns()
