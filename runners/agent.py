@@ -120,6 +120,8 @@ def _let_mpi_meet(spec: RunSpec, torchrun: Sequence[str]) -> None:
     if interface := os.environ.get("GLOO_SOCKET_IFNAME"):
         for variable in ("UCX_NET_DEVICES", "FI_TCP_IFACE"):
             os.environ.setdefault(variable, interface)
+    # Between nodes only: inside one MPICH has its own shared memory, and UCX takes containers of one machine for one.
+    os.environ.setdefault("UCX_TLS", "^sm")
     option = "--rdzv-endpoint="
     host, _, port = next(text for text in torchrun if text.startswith(option)).removeprefix(option).rpartition(":")
     several = spec.nodes > 1

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,6 +59,11 @@ def leave() -> None:
 def _world() -> Any:
     # Before the library is loaded: importing mpi4py.MPI starts MPI.
     os.environ[RANK_VARIABLE] = os.environ["RANK"]
+    # mpi4py looks in the folder of this environment and then takes the system's MPI; on a node of a fleet the package
+    # lies in the environment below.
+    mpich = metadata.distribution("mpich")
+    library = next(file for file in mpich.files or () if file.name.startswith("libmpi.so."))
+    os.environ.setdefault("MPI4PY_LIBMPI", str(Path(str(mpich.locate_file(library))).resolve()))
     from mpi4py import MPI
 
     return MPI.COMM_WORLD
