@@ -34,6 +34,8 @@ _LONGEST = 80
 
 _MIN_VOCABULARY = 256
 _BLOCK_PAIRS = 20_000
+_MOST_THREADS = 8
+"""A block in the making takes some 60 MB; and a fifth of its work holds Python's lock: more threads gain nothing."""
 _LEARNED_FROM = 500_000
 """Pairs, evenly spread, that the subwords are learned from: more change little and cost memory."""
 
@@ -144,7 +146,7 @@ def _encode(files: list[Files], model: SentencePieceProcessor, writing: Writing,
     work = ((block, of) for of in files for block in blocks(raw_pairs(of), _BLOCK_PAIRS))
     kept, ends = 0, [0, 0]
     # The library computes without Python's lock: as many blocks at a time as there are cores.
-    for block in _in_order(encoded, work, len(os.sched_getaffinity(0))):
+    for block in _in_order(encoded, work, min(_MOST_THREADS, len(os.sched_getaffinity(0)))):
         writing.skipped.update(block.skipped)
         kept += _append("train", block, ends, writing)
     return kept
