@@ -19,12 +19,16 @@ Forward = Callable[[B], tuple[Tensor, Tensor]]
 class Observer(Protocol):
     """Told by a pattern what it does, at the moment it does it; it never makes the pattern wait."""
 
-    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:
+    def collective(
+        self, operation: str, payload_bytes: int, among: tuple[int, ...] = (), steps_behind: int = 0
+    ) -> Callable[[], None]:
         """This rank is ready for a collective and hands it over now.
 
         Args:
             operation: as torch.distributed calls it: `all_reduce`.
             payload_bytes: of the buffer this rank hands over.
+            among: the ranks that it waits for, this one included; empty for all.
+            steps_behind: it waits for the others' collective of so many steps before.
 
         Returns:
             To be called once when the collective has ended on this rank, on any thread.
@@ -37,7 +41,7 @@ class Observer(Protocol):
 class Unobserved:
     """Takes no notice."""
 
-    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:  # noqa: ARG002  # the protocol's
+    def collective(self, *_: object, **__: object) -> Callable[[], None]:
         return _nothing
 
     def backward_done(self) -> None:

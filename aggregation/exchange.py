@@ -38,9 +38,16 @@ class Exchange:
         return taken
 
     @contextmanager
-    def told(self, operation: str, payload_bytes: int, sent_bytes: float) -> Iterator[None]:
-        """What happens inside is one collective to the observer."""
-        ended = self.observer.collective(operation, payload_bytes)
+    def told(
+        self,
+        operation: str,
+        payload_bytes: int,
+        sent_bytes: float,
+        among: tuple[int, ...] = (),
+        steps_behind: int = 0,
+    ) -> Iterator[None]:
+        """What happens inside is one collective to the observer, which says what the arguments are."""
+        ended = self.observer.collective(operation, payload_bytes, among, steps_behind)
         yield
         ended()
         self.count(payload_bytes, sent_bytes)
@@ -63,14 +70,14 @@ class Exchange:
     def all_reduce(self, tensor: Tensor, group: Any = None) -> None:
         """Sum over the ranks, in place; a ring sends 2 (n-1)/n of the buffer."""
         ranks = dist.get_world_size(group)
-        with self.told("all_reduce", tensor.nbytes, 2 * (ranks - 1) / ranks * tensor.nbytes):
+        with self.told("all_reduce", tensor.nbytes, 2 * (ranks - 1) / ranks * tensor.nbytes, self._among(group)):
             dist.all_reduce(tensor, group=group)
 
     def all_gather(self, tensor: Tensor, group: Any = None) -> Tensor:
         """All ranks' tensors, shape (ranks, *tensor.shape); a rank's own goes n-1 times over the wire."""
         ranks = dist.get_world_size(group)
         gathered = tensor.new_empty((ranks, *tensor.shape))
-        with self.told("all_gather", gathered.nbytes, (ranks - 1) * tensor.nbytes):
+        with self.told("all_gather", gathered.nbytes, (ranks - 1) * tensor.nbytes, self._among(group)):
             dist.all_gather(list(gathered.unbind()), tensor, group=group)
         return gathered
 
@@ -81,7 +88,7 @@ class Exchange:
         needed (measured: benchmarks/README.md); shares swapped and added here are what it should be.
         """
         ranks = dist.get_world_size(group)
-        with self.told("reduce_scatter", tensor.nbytes, (ranks - 1) / ranks * tensor.nbytes):
+        with self.told("reduce_scatter", tensor.nbytes, (ranks - 1) / ranks * tensor.nbytes, self._among(group)):
             if dist.get_backend(group) == "nccl":
                 share = tensor.new_empty(tensor.numel() // ranks)
                 dist.reduce_scatter(share, list(tensor.chunk(ranks)), group=group)
@@ -89,6 +96,11 @@ class Exchange:
             shares = torch.empty_like(tensor)
             dist.all_to_all_single(shares, tensor, group=group)
         return shares.view(ranks, -1).sum(dim=0)
+
+    def _among(self, group: Any) -> tuple[int, ...]:
+        """The ranks of a process group; empty where it is all of them."""
+        ranks = () if group is None else tuple(dist.get_process_group_ranks(group))
+        return ranks if len(ranks) < self.ranks else ()
 
 
 def swap(outgoing: list[tuple[int, Tensor]], incoming: list[tuple[int, Tensor]]) -> None:

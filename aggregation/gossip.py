@@ -27,6 +27,7 @@ class Gossip(WeightExchange):
         pairs = parse_edges(edges, exchange.ranks) if edges else GRAPHS[graph](exchange.ranks)
         near = neighbours(pairs, exchange.ranks)
         self._near = near[rank]
+        self._among = tuple(sorted([rank, *self._near])) if len(self._near) + 1 < exchange.ranks else ()
         self._mean_degree = sum(map(len, near)) / exchange.ranks
         row = mixing_matrix(pairs, exchange.ranks)[rank]
         self._own_share, self._shares = float(row[rank]), [float(row[other]) for other in self._near]
@@ -36,7 +37,7 @@ class Gossip(WeightExchange):
         own = flat(weights)
         arrived = torch.empty((len(self._near), *own.shape), dtype=own.dtype, device=own.device)
         sent = round(self._mean_degree * own.nbytes)
-        with self.exchange.told("send", sent, sent):
+        with self.exchange.told("send", sent, sent, self._among):
             swap([(r, own) for r in self._near], list(zip(self._near, arrived.unbind(), strict=True)))
         mixed = own * self._own_share
         for share, other in zip(self._shares, arrived, strict=True):

@@ -33,6 +33,7 @@ class StaleParameterServer(WeightExchange):
     def __init__(self, model: nn.Module, exchange: Exchange, staleness: int = 4) -> None:
         super().__init__(model, exchange)
         self._rank = exchange.rank
+        self._staleness = staleness
         self._start = flat([p.data for p in self._parameters])
         self._links = self._make_links()
         self._server = Server(self._start.clone(), exchange.ranks, staleness) if self._rank == 0 else None
@@ -54,7 +55,7 @@ class StaleParameterServer(WeightExchange):
         weights = [p.data for p in self._parameters]
         change = flat(weights).sub_(self._start)
         sent = round(2 * change.nbytes * (self.world_size - 1) / self.world_size)
-        with self.exchange.told("send", sent, sent):
+        with self.exchange.told("send", sent, sent, steps_behind=self._staleness):
             if self._server:
                 self._start = self._server.take_in(0, change, self._step)
             else:

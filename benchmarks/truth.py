@@ -7,137 +7,21 @@ blocking all-reduce, on the same logs, which cannot tell waiting from transferri
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from common import machine
-from links import address, burst_bytes, links, space
-from log_overhead import SPEC
-from mlb.results.breakdown import STEP_PARTS, Breakdown
-from mlb.results.communication import Communication, communication_of
-from mlb.results.reduction import Alignment, reduce
-from mlb.results.run import RunFolder, write_json
-from mlb.results.stragglers import WINDOW, Stragglers
+from links import burst_bytes
+from mlb.results.breakdown import STEP_PARTS
+from mlb.results.stragglers import Stragglers
+from mlb.results.windows import WINDOW
+from truth_run import WARM_UP, Case, Outcome, run
 
-WARM_UP = 16
 FRAME = 1514 / 1448
 """Bytes on the wire for a byte of payload in full Ethernet frames with TCP timestamps."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One run of ranks."""
-
-    name: str
-    ranks: int = 4
-    steps: int = 96
-    rates_mbit: tuple[float, ...] = (200.0,)
-    """One for each rank, or one for all; 0 for an unshaped link."""
-    delay_ms: float = 0.0
-    payload_bytes: int = 500_000
-    pattern: str = "allreduce"
-    layers: int = 1
-    bucket_mb: float = 0.0
-    """Of DDP's buckets; 0 for torch's default."""
-    forward_ms: float = 10.0
-    backward_ms: float = 10.0
-    faults_ms: Mapping[str, float] = field(default_factory=dict)
-    """`rank phase step`, the step within the period -> how long that rank sleeps there."""
-    period: int = 8
-    clocks: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    """Rank -> nanoseconds that its clock is ahead, and ppm that it runs too fast."""
-    off_in_odd_steps: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a case's logs hold; arrays of milliseconds, shape (R, S), without the first `WARM_UP` steps."""
-
-    case: Case
-    communication: Communication
-    blocks: tuple[Breakdown, ...]
-    alignment: Alignment
-    arrived_ms: np.ndarray
-    """When each rank's own work before the collective ended, by the machine's one clock and none of mlb's measuring."""
-
-    def ms(self, of: Callable[[Breakdown], np.ndarray]) -> np.ndarray:
-        return np.concatenate([of(block) for block in self.blocks], axis=1)[:, WARM_UP:] / 1e6
-
-    def part(self, name: str) -> np.ndarray:
-        return self.ms(lambda block: block.parts[name])
-
-    @property
-    def step(self) -> np.ndarray:
-        """Numbers of the steps, shape (S,)."""
-        return np.concatenate([block.joined["step"][0] for block in self.blocks])[WARM_UP:]
-
-    @property
-    def transfer(self) -> np.ndarray:
-        return self.ms(lambda block: block.transfer_ns)
-
-    @property
-    def wait(self) -> np.ndarray:
-        return self.ms(lambda block: block.wait_ns)
-
-    @property
-    def step_ms(self) -> np.ndarray:
-        return self.ms(lambda block: block.joined["step_ns"])
-
-    @property
-    def mlbench_ms(self) -> np.ndarray:
-        """MLBench's "communication": the host's time around a blocking all-reduce; nothing under DDP."""
-        if self.case.pattern == "ddp":
-            return np.zeros_like(self.step_ms)
-        return self.ms(lambda block: block.joined["communication_ns"])
-
-
-def run(case: Case) -> Outcome:
-    """Run the ranks of a case, and read their logs."""
-    rates = case.rates_mbit * case.ranks if len(case.rates_mbit) == 1 else case.rates_mbit
-    with tempfile.TemporaryDirectory() as path, links(rates, case.delay_ms):
-        folder = RunFolder(Path(path))
-        folder.create()
-        spec = replace(SPEC, ranks=case.ranks, max_steps=case.steps, aggregation=case.pattern)
-        write_json(folder.spec, spec)
-        (folder.path / "case.json").write_text(json.dumps(vars(case) | {"faults_ms": dict(case.faults_ms)}))
-        _ranks(case, folder)
-        blocks: list[Breakdown] = []
-        reduction = reduce(folder, spec, lambda _alignment: blocks.append)
-        _, communication = communication_of(folder, spec)
-        arrived = [json.loads((folder.path / f"arrived-{rank}.json").read_text()) for rank in range(case.ranks)]
-    assert communication is not None
-    return Outcome(case, communication, tuple(blocks), reduction.alignment, np.array(arrived)[:, WARM_UP:] / 1e6)
-
-
-def _ranks(case: Case, folder: RunFolder) -> None:
-    script = str(Path(__file__).with_name("truth_rank.py"))
-    processes = []
-    for rank in range(case.ranks):
-        place = {"RANK": rank, "WORLD_SIZE": case.ranks, "LOCAL_RANK": 0, "GROUP_RANK": rank}
-        meeting = {"MASTER_ADDR": address(0), "MASTER_PORT": 29_500, "GLOO_SOCKET_IFNAME": "eth0"}
-        environment = os.environ | {k: str(v) for k, v in (place | meeting).items()} | {"OMP_NUM_THREADS": "1"}
-        command = ["ip", "netns", "exec", space(rank), sys.executable, "-P", script, str(folder.path)]
-        with folder.rank_log(rank).open("wb") as output:
-            processes.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
-    try:
-        for rank, process in enumerate(processes):
-            if process.wait(timeout=300):
-                sys.exit(f"{case.name}: rank {rank} failed:\n{folder.rank_log(rank).read_text()[-3000:]}")
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-
-# --- what is injected, and what must be found ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -170,6 +54,11 @@ def clocks() -> list[Finding]:
     return _sleeps(replace(sleep_case(), name="clocks off, sleeps", clocks=wrong))
 
 
+def weights() -> list[Finding]:
+    """The same with weights that are averaged after the optimiser's step: its own step is to blame then."""
+    return _sleeps(replace(sleep_case(), name="weights, sleeps", pattern="weights"))
+
+
 def sleep_case() -> Case:
     faults = {}
     for turn in range(4):  # each rank in each phase once in 32 steps
@@ -181,10 +70,11 @@ def sleep_case() -> Case:
 def _sleeps(case: Case) -> list[Finding]:
     outcome = run(case)
     window = outcome.step % 8
-    clean = np.isin(window, (0, 2, 4, 6))
+    optimiser = 6 if case.pattern == "weights" else 7  # the step in which its being late is seen
+    clean = ~np.isin(window, (1, 3, 5, optimiser))
     usual = float(np.median(outcome.transfer[:, clean]))
     findings = []
-    for phase, place in (("input", 1), ("forward", 3), ("backward", 5), ("optimiser", 7)):
+    for phase, place in (("input", 1), ("forward", 3), ("backward", 5), ("optimiser", optimiser)):
         hit = window == place
         right, tried = _named(outcome, phase, place)
         # The rank that sleeps waits least; the others wait for it, whatever they would have waited without it.
@@ -216,6 +106,53 @@ def _named(outcome: Outcome, phase: str, place: int) -> tuple[int, int]:
         tried += found.windows
         right += int(found.blamed[(turn + faulty) % 4, WINDOW.index(phase)])
     return right, tried
+
+
+def graph() -> list[Finding]:
+    """Gossip on a ring: its neighbours wait for a late rank, and the rank on the other side knows nothing of it."""
+    faults = {f"2 forward {step}": 50.0 for step in (3, 11)}
+    outcome = run(Case("ring of 6", ranks=6, steps=50 * 8 + WARM_UP, pattern="gossip", payload_bytes=200_000,
+                       rates_mbit=(100.0,), faults_ms=faults, period=16))  # fmt: skip
+    hit, clean = outcome.step % 8 == 3, outcome.step % 8 == 1
+    # The transfer of those in between is truly shorter: their neighbours have one link less to send over meanwhile.
+    near, far = [1, 3], [5]
+    usual = float(np.median(outcome.transfer[far][:, clean]))
+    found = Stragglers(outcome.blocks[0].joined.ranks, certain_ns=outcome.alignment.error_ns or 0)
+    for block in outcome.blocks:
+        number = block.joined["step"][0]
+        found.add(block, (number % 8 == 3) & (number >= WARM_UP))
+    right = int(found.blamed[2, WINDOW.index("forward")])
+    mlbench = f"communication {outcome.mlbench_ms[near][:, hit].mean():.1f} ms"
+    afar = f"communication {outcome.mlbench_ms[far][:, hit].mean():.1f} ms"
+    return [
+        Finding("ring of 6", "rank and phase named", found.windows, right, "all", right == found.windows, "not named"),
+        within(
+            "ring of 6", "waiting of neighbours, ms", 50.0, float(np.median(outcome.wait[near][:, hit])), 5, mlbench
+        ),
+        within(
+            "ring of 6",
+            "transfer on the other side, ms",
+            usual,
+            float(np.median(outcome.transfer[far][:, hit])),
+            5,
+            afar,
+        ),
+    ]
+
+
+def stale() -> list[Finding]:
+    """A server with two steps of grace: all are held up by the slow rank at last, by as much as it is slower."""
+    faults = {f"1 backward {step}": 30.0 for step in range(8)}
+    outcome = run(Case("two steps of grace", pattern="ssp:staleness=2", payload_bytes=100_000, rates_mbit=(0.0,),
+                       faults_ms=faults))  # fmt: skip
+    others = [0, 2, 3]
+    waits = float(np.median(outcome.wait[others]))
+    mlbench = f"communication {outcome.mlbench_ms[others].mean():.1f} ms"
+    return [
+        within("two steps of grace", "waiting (30 slept), ms", 30.0, waits, 5, mlbench),
+        within("two steps of grace", "its own waiting, ms", 0.0, float(np.median(outcome.wait[1])), 5, ""),
+        _critical(outcome, 1),
+    ]
 
 
 def rates() -> list[Finding]:
@@ -327,7 +264,8 @@ OVERLAPPED = Case(
 )  # fmt: skip
 
 CASES: Mapping[str, Callable[[], list[Finding]]] = {
-    function.__name__: function for function in (sleeps, clocks, rates, delays, both, overlap, alone, what_ifs)
+    function.__name__: function
+    for function in (sleeps, clocks, weights, graph, stale, rates, delays, both, overlap, alone, what_ifs)
 }
 
 

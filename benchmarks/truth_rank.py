@@ -160,6 +160,7 @@ def main() -> None:
     clocks = ClockExchange(group)
     TrainingLoop(spec, task, pattern, log, group.device, clocks).run()
     log.close()
+    pattern.close()
     clocks.close()
     group.leave()
     (folder / f"arrived-{rank}.json").write_text(json.dumps(task.arrived_ns))

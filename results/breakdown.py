@@ -1,7 +1,8 @@
 """What each rank did in each step, told apart: computing, transferring, waiting for a slower rank, and the rest.
 
 With a(r, k) the time at which rank r was ready for collective k, e(r, k) its end there, and the release
-A(k) = max over r of a(r, k): before A(k) the others wait for the slowest, after it the network works.
+A(k) = max over r of a(r, k): before A(k) the others wait for the slowest, after it the network works. Where a rank
+waits for some of the others only, or for what they did some steps before, the maximum is over those (releases.py).
 
     M(r) = union over k of [a(r, k), e(r, k)]      T(r) = union over k of [A(k), e(r, k)]
     B(r) = where the rank's own work stood still for communication
@@ -17,10 +18,10 @@ from typing import Final
 
 import numpy as np
 
-from .clocks import RankClock
 from .columns import ABSENT, OPERATIONS, Integers
 from .intervals import union_ns, union_within_ns
 from .join import Joined
+from .releases import Releases
 
 STEP_PARTS: Final = (
     "input",
@@ -53,6 +54,10 @@ class Breakdown:
     hidden_transfer_ns: Integers
     release_ns: Integers
     """A(k) by each rank's own clock, from its own start of the step, shape (R, S, K)."""
+    blocker: Integers | None
+    """The place of the rank that each waited for longest; None where all wait for all."""
+    all_meet: bool
+    """Whether every rank waits for every other in each step, if by way of others."""
     wire_bytes: Integers
     """What each rank has to send at least, shape (S,)."""
 
@@ -63,17 +68,17 @@ class Breakdown:
         return whole
 
 
-def break_down(joined: Joined, clocks: Mapping[int, RankClock] | None, world_size: int) -> Breakdown:
+def break_down(joined: Joined, releases: Releases, world_size: int) -> Breakdown:
     """Tell the parts of joined steps apart.
 
     Args:
+        releases: one for all pieces of a run, which come in their order.
         world_size: ranks of the run, those without a log included.
-        clocks: of every rank; None for the way without clocks, which takes the shortest duration of a collective
-            over the ranks for its transfer: true where at least one rank arrives last and all end together.
     """
     there = joined.arrival_ns != ABSENT
     arrival, end = np.where(there, joined.arrival_ns, 0), np.where(there, joined.end_ns, 0)
-    release = np.clip(_release(joined, arrival, end, clocks), arrival, end)
+    found = releases.of(joined, arrival, end)
+    release = found.release_ns
     blocked = joined.blocked_start_ns, joined.blocked_end_ns
     communication, transfer = union_ns(arrival, end), union_ns(release, end)
     exposed = union_within_ns(arrival, end, *blocked)
@@ -90,27 +95,22 @@ def break_down(joined: Joined, clocks: Mapping[int, RankClock] | None, world_siz
         communication - exposed,
         transfer - exposed_transfer,
         release,
+        found.blocker,
+        found.all_meet,
         _wire_bytes(joined, world_size),
     )
 
 
-def _release(joined: Joined, arrival: Integers, end: Integers, clocks: Mapping[int, RankClock] | None) -> Integers:
-    if clocks is None:
-        shortest: Integers = (end - arrival).min(axis=0)
-        return end - shortest
-    start = joined["start_ns"][..., None]
-    # Each rank's clock at its own arrival: over one step even a bad clock keeps its rate.
-    ahead = np.stack([clocks[rank].to_first_ns(start[r] + arrival[r]) for r, rank in enumerate(joined.ranks)])
-    release: Integers = (start + arrival + ahead).max(axis=0) - ahead - start
-    return release
-
-
-def _wire_bytes(joined: Joined, n: int) -> Integers:
+def _wire_bytes(joined: Joined, world_size: int) -> Integers:
     """Lower bound of what a rank sends: 2 (n-1)/n of an all-reduce's payload, and so on, as in NCCL's `busbw`
-    (nccl-tests, doc/PERFORMANCE.md)."""
-    factors = {"all_reduce": 2 * (n - 1) / n, "all_gather": (n - 1) / n, "reduce_scatter": (n - 1) / n}
-    factors["all_to_all"] = (n - 1) / n
-    table = np.array([*(factors.get(word, 1.0) for word in OPERATIONS), 1.0, 0.0])
+    (nccl-tests, doc/PERFORMANCE.md), n the ranks of the collective; the first rank's where they differ."""
+    n = np.full(joined.operation.shape, world_size)
+    for number, group in joined.groups.get(joined.ranks[0], {}).items():
+        n[joined.group[0] == number] = len(group.ranks) or world_size
+    factor = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0}
+    table = np.array([*(factor.get(word, 0.0) for word in OPERATIONS), 0.0, 0.0])
+    whole = np.array([*(word not in factor for word in OPERATIONS), True, False])
     # ABSENT, which is -1, takes the last one.
-    sent: Integers = (np.maximum(joined.payload_bytes, 0) * table[joined.operation]).sum(axis=-1).astype(np.int64)
+    share = table[joined.operation] * (n - 1) / n + whole[joined.operation]
+    sent: Integers = (np.maximum(joined.payload_bytes, 0) * share).sum(axis=-1).astype(np.int64)
     return sent

@@ -27,6 +27,8 @@ NUMBERS: Final = (
     "samples",
     "tokens",
 )
+GROUP_LIST: Final = "collective_group"
+"""Left out where every collective of the step waits for all ranks."""
 COLLECTIVE_LISTS: Final = ("collective_bytes", "collective_arrival_ns", "collective_end_ns")
 BLOCKED_LISTS: Final = ("blocked_start_ns", "blocked_end_ns")
 _OPTIONAL: Final = {"samples": 0, "tokens": 0}
@@ -46,6 +48,16 @@ OPERATIONS: Final = (
 
 
 @dataclass(frozen=True)
+class Group:
+    """Whom a collective waits for."""
+
+    ranks: tuple[int, ...] = ()
+    """Empty for all."""
+    steps_behind: int = 0
+    """It waits for their collective of so many steps before."""
+
+
+@dataclass(frozen=True)
 class StepColumns:
     """S steps of one rank; K is the most collectives that one of them has, J the most blocked spans."""
 
@@ -55,6 +67,8 @@ class StepColumns:
     """Shape (S,)."""
     operation: Integers
     """Places in `OPERATIONS`, shape (S, K)."""
+    group: Integers
+    """Numbers of the groups of this rank's log that were waited for, 0 for all ranks, shape (S, K)."""
     collective_bytes: Integers
     """Payload this rank handed over, shape (S, K)."""
     arrival_ns: Integers
@@ -81,6 +95,7 @@ class StepColumns:
     def _lists(self) -> tuple[Integers, ...]:
         return (
             self.operation,
+            self.group,
             self.collective_bytes,
             self.arrival_ns,
             self.end_ns,
@@ -108,11 +123,13 @@ def from_fields(steps: Sequence[Mapping[str, Any]]) -> StepColumns:
     """Columns of `step` lines that were read one by one; their fields were checked by `is_step`."""
     numbers = {name: np.array([step.get(name, _OPTIONAL.get(name)) for step in steps], np.int64) for name in NUMBERS}
     lists = {name: [step.get(name) or () for step in steps] for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS)}
+    groups = [step.get(GROUP_LIST) or [0] * len(step.get("collective_operation") or ()) for step in steps]
     operations = [[number_of(word) for word in step.get("collective_operation") or ()] for step in steps]
     return StepColumns(
         numbers,
         np.array([step.get("warmup") is True for step in steps], np.bool_),
         _matrix(operations),
+        _matrix(groups),
         *(_matrix(lists[name]) for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS)),
     )
 
@@ -121,11 +138,14 @@ def is_step(fields: Mapping[str, Any]) -> bool:
     """Whether a `step` line's fields are of the types they should be, and its lists of equal length."""
     if any(as_ns(fields.get(name, _OPTIONAL.get(name))) is None for name in NUMBERS if name not in ("seq", "time_ns")):
         return False
-    for lists in (("collective_operation", *COLLECTIVE_LISTS), BLOCKED_LISTS):
+    grouped = (GROUP_LIST,) if fields.get(GROUP_LIST) else ()
+    for lists in (("collective_operation", *COLLECTIVE_LISTS, *grouped), BLOCKED_LISTS):
         values = [fields.get(name, []) for name in lists]
         if not all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
             return False
     numbers = [item for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS) for item in fields.get(name, [])]
+    if any(as_ns(number) is None for number in (fields[GROUP_LIST] if grouped else ())):
+        return False
     return all(item is None or as_ns(item) is not None for item in numbers)
 
 

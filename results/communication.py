@@ -13,7 +13,8 @@ from .breakdown import STEP_PARTS, Breakdown
 from .columns import OPERATIONS, Integers
 from .reduction import Alignment, Reduction, Taker, reduce
 from .run import RunFolder, RunSpec
-from .stragglers import WINDOW, Stragglers
+from .stragglers import Stragglers
+from .windows import WINDOW
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _rank(place: int, rank: int, times: dict[str, np.ndarray], sums: _Sums, foun
 
 def _what_ifs(step_ms: float, found: Stragglers) -> Iterator[WhatIf]:
     """The mean step, plus what the group's step model (stragglers.py) says that the change is worth."""
-    if not found.windows or len(found.ranks) < 2:
+    if not found.windows or len(found.ranks) < 2 or not found.all_meet:
         return
     per_step = 1e6 * found.windows
     yield WhatIf("communication free", step_ms - found.transfer_ns / per_step)

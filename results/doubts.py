@@ -39,6 +39,11 @@ def doubts_about(
         )
     if health.unended:
         yield f"In {count(health.unended, 'step')} a collective never ended: left out of the comparison."
+    if health.unknown_groups:
+        yield (
+            f"In {count(health.unknown_groups, 'step')} a collective waits for ranks that the log does not name: left "
+            "out of the comparison."
+        )
     if health.misplaced:
         yield f"{count(health.misplaced, 'step')} not in the order of their numbers: left out of the comparison."
     if reduction.alignment.clocks is None and health.joined and not running:

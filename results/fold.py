@@ -9,7 +9,7 @@ import numpy as np
 
 from . import keys
 from .clocks import as_sync
-from .columns import StepColumns
+from .columns import Group, StepColumns
 from .line import Event, as_ns, as_number
 from .rank import LoggedFailure, RankEvaluation, RankRecord
 from .text import sanitise
@@ -23,6 +23,8 @@ PART_OF_STAGE = {
 
 _FACTS = frozenset({keys.SEED, keys.PARAMETER_COUNT, *keys.MLPERF_HYPERPARAMETERS})
 _FACTS_KEPT = 200
+_BEHIND_AT_MOST = 100_000
+"""Steps by which a collective may wait for earlier ones of other ranks: what is kept of them takes memory."""
 _ROUNDING_NS = 10_000
 """A GPU's marks are 32-bit floats of milliseconds; anything beyond their rounding is the writer's mistake."""
 
@@ -162,6 +164,17 @@ def _collective(record: RankRecord, event: Event) -> bool:
     return duration is not None
 
 
+def _group(record: RankRecord, event: Event) -> bool:
+    number, behind = as_ns(event.fields.get("number")), as_ns(event.fields.get("steps_behind"))
+    ranks = event.fields.get("ranks")
+    if not number or behind is None or behind > _BEHIND_AT_MOST or not isinstance(ranks, list):
+        return False
+    known = [rank for rank in map(as_ns, ranks) if rank is not None]
+    if len(known) == len(ranks) and len(record.groups) < _FACTS_KEPT:
+        record.groups[number] = Group(tuple(known), behind)
+    return len(known) == len(ranks)
+
+
 def _place_collectives(record: RankRecord, part: str) -> None:
     """Those since the last such call were in the interval that has ended now."""
     if record.unplaced_ns:
@@ -263,6 +276,7 @@ _ADD: dict[str, Callable[[RankRecord, Event], bool]] = {
     keys.BARE_STEP: _bare_step,
     keys.OVERHEAD_PAIR: _overhead_pair,
     keys.LOG_THREAD: _log_thread,
+    keys.GROUP: _group,
     keys.COLLECTIVE: _collective,
     keys.CLOCK_SYNC: _clock_sync,
     keys.EVAL_STOP: _eval_stop,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .columns import ABSENT, NUMBERS, Integers, StepColumns, padded
+from .columns import ABSENT, NUMBERS, Group, Integers, StepColumns, padded
+from .rank import RankRecord
 from .reader import RankReader
 
 
@@ -24,6 +25,8 @@ class JoinHealth:
     mismatched: int = 0
     """Steps in which the ranks did not log the same collectives."""
     first_mismatch: int | None = None
+    unknown_groups: int = 0
+    """Steps with a collective of a group that the log does not tell of."""
     unended: int = 0
     """Steps with a collective that never ended on some rank."""
     misplaced: int = 0
@@ -41,6 +44,10 @@ class Joined:
     """Each of `columns.NUMBERS`, shape (R, S)."""
     warmup: np.ndarray
     """Shape (S,)."""
+    groups: dict[int, dict[int, Group]]
+    """Rank -> its groups, by number; empty where every collective waits for all ranks."""
+    group: Integers
+    """Whom each collective waits for, shape (R, S, K); 0 for all ranks."""
     operation: Integers
     """Shape (S, K); `ABSENT` where a step has fewer than K."""
     payload_bytes: Integers
@@ -118,7 +125,7 @@ def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
         health.alone += len(np.unique(np.concatenate([part["step"] for part in parts]))) - len(common)
         if len(common):
             found = [part.take(np.isin(part["step"], common, assume_unique=True)) for part in parts]
-            yield from _stacked(tuple(buffer.rank for buffer in buffers), found, health)
+            yield from _stacked([buffer.reader.record for buffer in buffers], found, health)
     _read_rest(buffers, health)
 
 
@@ -133,7 +140,7 @@ def _read_rest(buffers: Sequence[Buffer], health: JoinHealth) -> None:
         health.alone += len(np.unique(np.concatenate(rest)))
 
 
-def _stacked(ranks: tuple[int, ...], parts: Sequence[StepColumns], health: JoinHealth) -> Iterator[Joined]:
+def _stacked(records: Sequence[RankRecord], parts: Sequence[StepColumns], health: JoinHealth) -> Iterator[Joined]:
     """The parts as one block, without the steps whose collectives do not match."""
     collectives = max(part.operation.shape[1] for part in parts)
     spans = max(part.blocked_start_ns.shape[1] for part in parts)
@@ -145,7 +152,12 @@ def _stacked(ranks: tuple[int, ...], parts: Sequence[StepColumns], health: JoinH
     arrival, end = stack("arrival_ns", collectives), stack("end_ns", collectives)
     same = ((operation == operation[0]) & (payload == payload[0])).all(axis=(0, 2))
     ended = ((arrival == ABSENT) == (end == ABSENT)).all(axis=(0, 2)) & (end >= arrival).all(axis=(0, 2))
-    good = same & ended
+    group = stack("group", collectives)
+    told = np.ones_like(same)
+    for place, record in enumerate(records):
+        told &= np.isin(group[place], [ABSENT, 0, *record.groups]).all(axis=1)
+    health.unknown_groups += int((same & ended & ~told).sum())
+    good = same & ended & told
     if not same.all():
         health.mismatched += int((~same).sum())
         if health.first_mismatch is None:
@@ -154,9 +166,11 @@ def _stacked(ranks: tuple[int, ...], parts: Sequence[StepColumns], health: JoinH
     health.joined += int(good.sum())
     if good.any():
         yield Joined(
-            ranks,
+            tuple(record.rank for record in records),
             {name: np.stack([part[name] for part in parts])[:, good] for name in NUMBERS},
             np.all([part.warmup for part in parts], axis=0)[good],
+            {record.rank: dict(record.groups) for record in records if record.groups},
+            group[:, good],
             operation[0][good],
             payload[0][good],
             arrival[:, good],

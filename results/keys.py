@@ -55,6 +55,9 @@ MLPERF_HYPERPARAMETERS: Final = (
 # One line a training step, with the time of each phase.
 STEP: Final = "step"
 
+# Ranks that collectives of a step wait for, where that is not all of them in the same step.
+GROUP: Final = "group"
+
 # A collective outside of steps, within the stage or evaluation whose line follows.
 COLLECTIVE: Final = "collective"
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +92,17 @@ class LogTail:
         self.visit(events.append)
         return events
 
-    def visit(self, take: Callable[[Event], object]) -> bool:
-        """As `poll`, but hand each event to `take`; False if there is no file yet."""
+    def visit(self, take: Callable[[Event], object], budget_s: float = math.inf) -> bool:
+        """As `poll`, but hand each event to `take`; False if there is no file yet.
+
+        Args:
+            budget_s: stop at the first piece of the file that ends after so long; the next call goes on from there.
+        """
         handle = _open(self.path)
         if handle is None:
             return False
         try:
-            self._read(handle, take)
+            self._read(handle, take, time.monotonic() + budget_s)
         except OSError as error:
             _unreadable(self.path, error.strerror or str(error))
         finally:
@@ -126,7 +132,7 @@ class LogTail:
         finally:
             os.close(handle)
 
-    def _read(self, handle: int, take: Callable[[Event], object]) -> None:
+    def _read(self, handle: int, take: Callable[[Event], object], until_s: float) -> None:
         # To the size of this moment: a rank that writes faster than this reads cannot hold the caller.
         size = os.fstat(handle).st_size
         if size < self._read_to:
@@ -134,6 +140,8 @@ class LogTail:
         while chunk := os.pread(handle, min(_CHUNK_BYTES, size - self._read_to), self._read_to):
             position, self._read_to = self._read_to, self._read_to + len(chunk)
             self._feed(chunk, position, take)
+            if time.monotonic() > until_s:
+                return
 
     def _start_over(self) -> None:
         """The file was truncated: read it again, and hand out only what was not handed out before."""
@@ -143,18 +151,34 @@ class LogTail:
         self._overlong = False
 
     def _feed(self, chunk: bytes, position: int, take: Callable[[Event], object]) -> None:
+        if self._take_steps is not None:
+            first, last = chunk.find(b"\n") + 1, chunk.rfind(b"\n") + 1
+            if _only_steps(chunk, first, last):
+                position = self._feed_line(chunk[: first - 1], position, take)
+                if self._feed_steps(chunk[first:last]):
+                    self._line_at = position + last - first
+                    self._keep(chunk[last:])
+                    return
+                chunk = chunk[first:]
+        self._feed_runs(chunk, position, take)
+
+    def _feed_runs(self, chunk: bytes, position: int, take: Callable[[Event], object]) -> None:
         *ends, rest = chunk.split(b"\n")
         for lines, all_steps in self._runs(ends):
-            if all_steps and self._feed_steps(lines):
+            if all_steps and self._feed_steps(b"\n".join(lines) + b"\n"):
                 position += sum(map(len, lines)) + len(lines)
                 self._line_at = position
                 continue
             for line in lines:
-                self._keep(line)
-                self._finish_line(take)
-                position += len(line) + 1
-                self._line_at = position
+                position = self._feed_line(line, position, take)
         self._keep(rest)
+
+    def _feed_line(self, line: bytes, position: int, take: Callable[[Event], object]) -> int:
+        """Take in the rest of a line, which begins at `position`; gives where the next line begins."""
+        self._keep(line)
+        self._finish_line(take)
+        self._line_at = position + len(line) + 1
+        return self._line_at
 
     def _runs(self, lines: list[bytes]) -> Iterator[tuple[list[bytes], bool]]:
         """The lines in order, in pieces; True with those that are whole, many in a row, and look like steps."""
@@ -166,9 +190,9 @@ class LogTail:
             found = list(run)
             yield found, looks_so and len(found) >= _LEAST_STEPS
 
-    def _feed_steps(self, lines: list[bytes]) -> bool:
+    def _feed_steps(self, lines: bytes) -> bool:
         """Hand these on as columns; False, and nothing is done, if they are not beyond doubt."""
-        steps = decode_steps(b"\n".join(lines) + b"\n")
+        steps = decode_steps(lines)
         if steps is None or not self.health.count_steps(steps):
             return False
         assert self._take_steps is not None
@@ -200,6 +224,14 @@ class LogTail:
         if self.health.count(event) and event.seq >= self._handed_out_to:
             self._handed_out_to = event.seq + 1
             take(event)
+
+
+def _only_steps(chunk: bytes, first: int, last: int) -> bool:
+    """Whether the bytes between are many lines that all look like steps: told without taking them apart."""
+    if not 0 < first < last:
+        return False
+    lines = chunk.count(b"\n", first, last)
+    return lines >= _LEAST_STEPS and chunk.count(b"\n" + PREFIX, first - 1, last) == lines
 
 
 def _open(path: Path) -> int | None:

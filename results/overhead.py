@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .rank import RankRecord
 
@@ -45,14 +46,22 @@ def measuring_cost(records: Sequence[RankRecord]) -> MeasuringCost | None:
     return MeasuringCost(ratio, low, high, pairs, share, cpu_ratio, cpu_low, cpu_high)
 
 
+def pair_ratios(pairs_of: Sequence[Mapping[int, tuple[float, float]]]) -> NDArray[np.float64]:
+    """Measured over bare, summed up over the ranks, of each pair that all of them have."""
+    common = sorted(set.intersection(*map(set, pairs_of)) if pairs_of else ())
+    times = np.array([[pairs[place] for place in common] for pairs in pairs_of], np.float64)
+    if not common:
+        return np.zeros(0)
+    bare, measured = times.sum(axis=0).T
+    ratios: NDArray[np.float64] = measured / bare
+    return ratios
+
+
 def _ratio(pairs_of: Sequence[Mapping[int, tuple[float, float]]]) -> tuple[int, float, float, float] | None:
     """The number of pairs that all ranks have, the median of measured over bare, and its bounds."""
-    common = sorted(set.intersection(*map(set, pairs_of)) if pairs_of else ())
-    if not common:
+    ratios = pair_ratios(pairs_of)
+    if not len(ratios):
         return None
-    times = np.array([[pairs[place] for place in common] for pairs in pairs_of], np.float64)
-    bare, measured = times.sum(axis=0).T
-    ratios = measured / bare
     draws = np.random.default_rng(0).integers(0, len(ratios), (_DRAWS, len(ratios)))
     low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
-    return len(common), float(np.median(ratios)), float(low), float(high)
+    return len(ratios), float(np.median(ratios)), float(low), float(high)

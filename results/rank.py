@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from .columns import Group
 from .health import LogHealth
 
 
@@ -105,6 +106,8 @@ class RankRecord:
     busy_until_ns: int = 0
     clock_trouble: str = ""
     """Why this rank could not compare its clock with rank 0's; empty if it could."""
+    groups: dict[int, Group] = field(default_factory=dict)
+    """Number -> the ranks that collectives with that number wait for."""
     overhead_pairs: dict[int, tuple[float, float]] = field(default_factory=dict)
     """First step of a pair -> nanoseconds a token of its two steps, the bare one and the measured one."""
     overhead_cpu_pairs: dict[int, tuple[float, float]] = field(default_factory=dict)

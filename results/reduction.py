@@ -10,6 +10,7 @@ from .clocks import RankClock, read_syncs
 from .join import JoinHealth, join
 from .rank import RankRecord
 from .reader import RankReader
+from .releases import Releases
 from .run import RunFolder, RunSpec
 from .text import ranges, sanitise
 
@@ -81,9 +82,9 @@ def _pass(folder: RunFolder, spec: RunSpec, begin: Begin, why_not_clocks: str = 
         reader.more()  # the first lines tell of which run the log is
     own = [reader for reader in readers if _is_of(reader.record, spec)]
     alignment = Alignment(None, why_not_clocks) if why_not_clocks else _alignment(own)
-    health, take = JoinHealth(), begin(alignment)
+    health, take, releases = JoinHealth(), begin(alignment), Releases(alignment.clocks)
     for joined in join(own, health):
-        take(break_down(joined, alignment.clocks, spec.ranks))
+        take(break_down(joined, releases, spec.ranks))
     for reader in readers:
         while reader.more():
             reader.steps()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from .breakdown import STEP_PARTS
 from .communication import Communication, RankTimes, WhatIf
 from .metrics import Metrics
+from .probe import Probe
 from .table import Table
 from .text import count
 
@@ -34,6 +35,8 @@ def step_rows(metrics: Metrics) -> Iterator[tuple[str, str]]:
     found = metrics.communication
     if found is not None and len(found.ranks) > 1 and found.steps:
         yield "Communication", _communication(found)
+        if metrics.probe and found.bus_bytes_per_s:
+            yield "  against the probe", _against(found.bus_bytes_per_s, metrics.probe)
         yield "  overlap", _overlap(found)
         yield "  told apart by", _method(found)
         yield "Waited for", _waited_for(found)
@@ -105,6 +108,12 @@ def _communication(found: Communication) -> str:
     return f"{operations or 'none'} a step, {found.payload_bytes_per_step / 1e6:,.3f} MB{rate}"
 
 
+def _against(bus_bytes_per_s: float, probe: Probe) -> str:
+    share = 100 * bus_bytes_per_s / probe.bus_bytes_per_s
+    could = f"{probe.bus_bytes_per_s / 1e6:,.1f} MB/s"
+    return f"{share:.3g} % of the {could} of one all-reduce of {probe.payload_bytes / 1e6:,.1f} MB before the run"
+
+
 def _overlap(found: Communication) -> str:
     ranks = len(found.ranks)
     transfer, hidden = (sum(values) / ranks for values in zip(*map(_transfer, found.ranks), strict=True))
@@ -127,7 +136,7 @@ def _waited_for(found: Communication) -> str:
     if not critical:
         return "nobody: all ranks arrived together"
     worst = critical[0]
-    phase, _ = Counter(worst.blamed).most_common(1)[0]
+    phase = next(iter(Counter(worst.blamed).most_common(1)), ("no phase of its own", 0))[0]
     share = 100 * worst.critical_steps / found.windows
     return (
         f"rank {worst.rank} in {share:.0f} % of steps, {_ms(worst.caused_wait_ms)} ms each, "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from .columns import ABSENT, BLOCKED_LISTS, COLLECTIVE_LISTS, NUMBERS, Integers, StepColumns, number_of
+from .columns import ABSENT, BLOCKED_LISTS, COLLECTIVE_LISTS, GROUP_LIST, NUMBERS, Integers, StepColumns, number_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -22,8 +22,9 @@ PREFIX: Final = b'{"key":"step",'
 
 def decode_steps(lines: bytes) -> StepColumns | None:
     """Columns of these lines, each of which begins with `PREFIX`; None if any of them is not beyond doubt."""
-    if b"NaN" in lines or b"Infinity" in lines:
-        return None  # Arrow takes these words for numbers, JSON does not know them
+    # Arrow takes these words for numbers, JSON does not know them. One letter is looked for in no time.
+    if (b"N" in lines and b"NaN" in lines) or (b"I" in lines and b"Infinity" in lines):
+        return None
     import pyarrow
     from pyarrow import json
 
@@ -46,6 +47,10 @@ def _columns(table: pyarrow.Table, expected: int) -> StepColumns | None:
     words = plain["collective_operation"]
     counts = _counts(words)
     blocked = _counts(plain[BLOCKED_LISTS[0]])
+    grouped = _counts(plain[GROUP_LIST])
+    no_groups = not grouped.any()
+    if not (no_groups or (np.array_equal(grouped, counts) and not plain[GROUP_LIST].flatten().null_count)):
+        return None
     same = all(np.array_equal(_counts(plain[name]), counts) for name in COLLECTIVE_LISTS)
     if not (same and np.array_equal(_counts(plain[BLOCKED_LISTS[1]]), blocked)):
         return None
@@ -56,6 +61,7 @@ def _columns(table: pyarrow.Table, expected: int) -> StepColumns | None:
         numbers,
         plain["warmup"].fill_null(False).to_numpy(zero_copy_only=False),
         _matrix(operation, counts),
+        _matrix(np.zeros(len(operation), np.int64) if no_groups else _values(plain[GROUP_LIST]), counts),
         *(_matrix(_values(plain[name]), counts) for name in COLLECTIVE_LISTS),
         *(_matrix(_values(plain[name]), blocked) for name in BLOCKED_LISTS),
     )
@@ -97,7 +103,7 @@ def _parse_options() -> Any:
     schema = pyarrow.schema(
         [
             *((name, whole) for name in NUMBERS),
-            *((name, many) for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS)),
+            *((name, many) for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS, GROUP_LIST)),
             ("collective_operation", pyarrow.list_(pyarrow.string())),
             ("warmup", pyarrow.bool_()),
         ]

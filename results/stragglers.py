@@ -1,23 +1,19 @@
 """Who the others waited for, in which phase that rank lost its time, and what the steps would have taken otherwise.
 
-A rank's *window* of a step is its own work between two meetings: optimiser and other of the step before, then input,
-host-to-device, forward and backward. The group's step takes the longest window plus the exposed transfer.
+The blame falls on a phase of the rank's *window*, its own work since the ranks met before (windows.py). Where all ranks
+meet in every step, the group's step takes the longest own work plus the exposed transfer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from .breakdown import Breakdown
 from .columns import ABSENT, Integers
 from .intervals import Times, union_within_ns
-
-BEFORE: Final = ("optimiser", "other")
-"""Phases of the step before that a window begins with."""
-WINDOW: Final = (*BEFORE, "input", "host_to_device", "forward", "backward")
+from .windows import WINDOW, Windows
 
 
 @dataclass
@@ -46,7 +42,9 @@ class Stragglers:
     """Exposed transfer, mean over ranks, summed up."""
     transfer_at_twice_ns: float = 0.0
     """Likewise if every byte took half the time."""
-    _before: tuple[int, Integers] | None = None
+    all_meet: bool = True
+    """Whether all ranks met in every step: without that nothing is known of the step of the group."""
+    _windows: Windows = field(default_factory=Windows)
 
     def __post_init__(self) -> None:
         ranks = len(self.ranks)
@@ -59,43 +57,40 @@ class Stragglers:
         Args:
             counted: which of them count (not those of the warm-up), shape (S,).
         """
-        windows, follows = self._windows(steps)
-        which = follows & counted
+        window = self._windows.of(steps)
+        which = window.follows & counted
         if not which.any():
             return
-        windows, waits = windows[:, :, which], steps.wait_ns[:, which]
         self.windows += int(which.sum())
-        whole = windows.sum(axis=0)
+        self.all_meet = self.all_meet and steps.all_meet and bool(window.meets[which].all())
+        whole = window.whole[:, which]
         self.window_ns += whole.sum(axis=1)
         self._what_if(steps, whole, which)
         if len(self.ranks) > 1:
-            self._blame(windows, waits)
+            blocker = None if steps.blocker is None else steps.blocker[:, which]
+            self._blame(window.phases[:, :, which], steps.wait_ns[:, which], blocker)
 
-    def _windows(self, steps: Breakdown) -> tuple[Integers, np.ndarray]:
-        """Each of `WINDOW` by rank and step, shape (6, R, S), and for which steps the step before is known."""
-        joined, number = steps.joined, steps.joined["step"][0]
-        # The launching of collectives lies between windows: only what the log itself calls other counts.
-        tails = np.stack([joined[f"{phase}_ns"] for phase in BEFORE])
-        last_number, last_tail = self._before or (-2, np.zeros_like(tails[:, :, 0]))
-        before = np.concatenate([last_tail[:, :, None], tails[:, :, :-1]], axis=2)
-        follows = number == np.concatenate([[last_number], number[:-1]]) + 1
-        self._before = int(number[-1]), tails[:, :, -1]
-        own = np.stack([joined[f"{phase}_ns"] for phase in WINDOW[len(BEFORE) :]])
-        return np.concatenate([before, own]), follows
-
-    def _blame(self, windows: Integers, waits: Integers) -> None:
+    def _blame(self, windows: Integers, waits: Integers, blocker: Integers | None) -> None:
         steps = np.arange(waits.shape[1])
-        slowest = waits.argmin(axis=0)
-        caused = median_of_others(waits, slowest)
-        late = caused - waits[slowest, steps] > self.certain_ns
-        self.balanced += int((~late).sum())
+        if blocker is None:
+            slowest = waits.argmin(axis=0)
+            caused = median_of_others(waits, slowest)
+            late = caused - waits[slowest, steps] > self.certain_ns
+        else:
+            slowest, caused = most_waited_for(waits, blocker)
+            late = caused > self.certain_ns
         others = np.stack([median_of_others(phase, slowest) for phase in windows])
         excess = windows[:, slowest, steps] - others
+        if blocker is not None:
+            # Who was held up by others itself only passes their lateness on to its neighbours.
+            late &= 2 * excess.sum(axis=0) > caused
+        self.balanced += int((~late).sum())
         phase = excess.argmax(axis=0)
         np.add.at(self.critical, slowest[late], 1)
         np.add.at(self.caused_ns, slowest[late], caused[late])
-        np.add.at(self.blamed, (slowest[late], phase[late]), 1)
-        np.add.at(self.excess_ns, (slowest[late], phase[late]), excess[phase, steps][late])
+        named = late & (excess[phase, steps] > 0)
+        np.add.at(self.blamed, (slowest[named], phase[named]), 1)
+        np.add.at(self.excess_ns, (slowest[named], phase[named]), excess[phase, steps][named])
 
     def _what_if(self, steps: Breakdown, whole: Integers, which: np.ndarray) -> None:
         longest = whole.max(axis=0)
@@ -115,6 +110,23 @@ def median_of_others(values: Integers, left_out: Integers) -> Integers:
     rest = values.T[mask.T].reshape(values.shape[1], len(values) - 1)
     middle: Integers = np.median(rest, axis=1).astype(np.int64)
     return middle
+
+
+def most_waited_for(waits: Integers, blocker: Integers) -> tuple[Integers, Integers]:
+    """Of each step, the place of the rank that the others waited for longest together, and their median wait for it.
+
+    Args:
+        waits: shape (R, S).
+        blocker: the place of the rank that each waited for.
+    """
+    by_whom = np.stack([np.where(blocker == place, waits, 0) for place in range(len(waits))])
+    slowest = by_whom.sum(axis=1).argmax(axis=0)
+    own = np.take_along_axis(by_whom, slowest[None, None], 0)[0]
+    waited = np.sort(own, axis=0)
+    # The middle one of those that waited at all: they are the last ones in order.
+    those = (own > 0).sum(axis=0)
+    middle = np.minimum(len(waits) - 1 - (those - 1) // 2, len(waits) - 1)
+    return slowest, np.where(those > 0, waited[middle, np.arange(waits.shape[1])], 0)
 
 
 def _transfer_at_twice(steps: Breakdown) -> Times:

@@ -54,7 +54,7 @@ class TrainingLoop:
         self._aggregation = aggregation
         self._log = log
         self._clock = clock_for(device)
-        self._watch = Stopwatch(self._clock)
+        self._watch = Stopwatch(self._clock, self._log_group)
         aggregation.observer = self._watch
         self._forward = aggregation.wrap(task.forward)
         self._clocks = clocks
@@ -182,6 +182,9 @@ class TrainingLoop:
         self._watch = self._aggregation.observer = measuring
         overhead.write_bare_steps(overhead.bare.finished())
         return end
+
+    def _log_group(self, number: int, ranks: tuple[int, ...], steps_behind: int) -> None:
+        self._log.event(keys.GROUP, number=number, ranks=ranks, steps_behind=steps_behind)
 
     def _write_steps(self, steps: list[Step]) -> None:
         for step in steps:

@@ -21,7 +21,7 @@ class OutsideSteps:
         self._log = log
         self._device = device
 
-    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:
+    def collective(self, operation: str, payload_bytes: int, *_: object, **__: object) -> Callable[[], None]:
         self._rest()
         start = time.monotonic_ns()
 

@@ -22,6 +22,8 @@ class Collective:
     payload_bytes: int
     arrival: Mark
     """When this rank was ready for it."""
+    group: int = 0
+    """Number of the group of ranks that it waits for; 0 for all of them, in the same step."""
     end: Mark | None = None
 
 
@@ -50,10 +52,17 @@ class Stopwatch:
     It is the observer of the aggregation (aggregation/base.py): nothing it is told makes anything wait.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, new_group: Callable[[int, tuple[int, ...], int], object] | None = None) -> None:
+        """Nothing is measured yet.
+
+        Args:
+            new_group: told the number, the ranks and `steps_behind` of a group when it is first met.
+        """
         self._clock = clock
         self._step: Step | None = None
         self._pending: deque[Step] = deque()
+        self._groups: dict[tuple[tuple[int, ...], int], int] = {((), 0): 0}
+        self._new_group = new_group
 
     def begin(self, epoch_num: int, step: int, *, start: Mark | None = None) -> Step:
         """Start a step now, or where the mark `start` lies."""
@@ -65,10 +74,13 @@ class Stopwatch:
         assert self._step is not None, "lap() outside a step"
         self._step.marks.append((phase, self._clock.mark()))
 
-    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:
+    def collective(
+        self, operation: str, payload_bytes: int, among: tuple[int, ...] = (), steps_behind: int = 0
+    ) -> Callable[[], None]:
         """This rank is ready for a collective; call what is returned when it has ended."""
         assert self._step is not None, "collective() outside a step"
         record = Collective(operation, payload_bytes, self._clock.mark())
+        record.group = self._number(among, steps_behind)
         self._step.collectives.append(record)
 
         def ended() -> None:
@@ -127,7 +139,9 @@ class Stopwatch:
         # On a GPU a mark that was taken right at the step's start may come out a few nanoseconds before it.
         arrivals = [max(0, self._clock.time_ns(c.arrival) - start) for c in step.collectives]
         ends = [None if c.end is None else self._clock.time_ns(c.end) - start for c in step.collectives]
+        groups = [c.group for c in step.collectives]
         return {
+            **({"collective_group": groups} if any(groups) else {}),
             "collective_operation": [c.operation for c in step.collectives],
             "collective_bytes": [c.payload_bytes for c in step.collectives],
             "collective_arrival_ns": arrivals,
@@ -135,6 +149,14 @@ class Stopwatch:
             "blocked_start_ns": blocked[0::2],
             "blocked_end_ns": blocked[1::2],
         }
+
+    def _number(self, among: tuple[int, ...], steps_behind: int) -> int:
+        number = self._groups.get((among, steps_behind))
+        if number is None:
+            number = self._groups[among, steps_behind] = len(self._groups)
+            if self._new_group:
+                self._new_group(number, among, steps_behind)
+        return number
 
     def _known(self, step: Step) -> bool:
         marks = (step.marks[-1][1], *(c.end for c in step.collectives))

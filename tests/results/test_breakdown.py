@@ -14,26 +14,32 @@ from mlb.results.communication import communication_of
 from mlb.results.join import JoinHealth, join
 from mlb.results.keys import PHASES
 from mlb.results.reader import RankReader
+from mlb.results.releases import Releases
 
 short = st.integers(0, 30)
+none = st.just(([], 0))
 phases = st.lists(short, min_size=len(PHASES), max_size=len(PHASES))
 
 
 @st.composite
 def ranks_and_steps(draw: Any) -> list[list[dict[str, Any]]]:
-    """Per rank, per step: phases, and the same number of collectives on all ranks, anywhere in the step."""
+    """Per rank, per step: phases, and the same number of collectives on all ranks, anywhere in the step; for each of
+    the first three collectives of a step the ranks that this one waits for, none for all, and how many steps before."""
     ranks, steps = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     counts = [draw(st.integers(0, 3)) for _ in range(steps)]
+    grouped = draw(st.booleans())
+    group = st.tuples(st.lists(st.integers(0, ranks - 1), unique=True), st.integers(0, 2)) if grouped else none
     told: list[list[dict[str, Any]]] = []
     for _ in range(ranks):
         told.append([])
+        groups = draw(st.lists(group, min_size=3, max_size=3))
         for step in range(steps):
             lengths = draw(phases)
             arrivals = sorted(
                 draw(st.lists(st.integers(0, sum(lengths)), min_size=counts[step], max_size=counts[step]))
             )
             ends = [arrival + draw(short) for arrival in arrivals]
-            told[-1].append({"phases": lengths, "arrivals": arrivals, "ends": ends})
+            told[-1].append({"phases": lengths, "arrivals": arrivals, "ends": ends, "groups": groups})
     return told
 
 
@@ -42,10 +48,15 @@ def write(run: Any, story: Any, told: list[list[dict[str, Any]]], clocks: list[i
         tale = story(rank, clock_ns=clocks[rank]).start()
         if synced:
             tale.sync(error_ns=0)
+        for number, (ranks, behind) in enumerate(steps[0]["groups"] if steps else ()):
+            if (ranks, behind) != ([], 0):
+                tale.event("group", number=number + 1, ranks=ranks, steps_behind=behind)
         for step in steps:
             before, blocked = sum(step["phases"][:4]), step["phases"][4]
+            numbers = [n + 1 if step["groups"][n] != ([], 0) else 0 for n in range(len(step["arrivals"]))]
             tale.step(
                 *step["phases"],
+                **({"collective_group": numbers} if any(numbers) else {}),
                 collective_operation=["all_reduce"] * len(step["arrivals"]),
                 collective_bytes=[8] * len(step["arrivals"]),
                 collective_arrival_ns=step["arrivals"],
@@ -61,8 +72,14 @@ def by_counting(told: list[list[dict[str, Any]]], starts: list[list[int]], rank:
     mine, start = told[rank][step], starts[rank][step]
     before, blocked = sum(mine["phases"][:4]), mine["phases"][4]
     counts = dict.fromkeys(("transfer", "wait", "exposed_transfer", "exposed_wait", "hidden"), 0)
-    releases = [max(starts[r][step] + told[r][step]["arrivals"][k] for r in range(len(told)))
-                for k in range(len(mine["arrivals"]))]  # fmt: skip
+    releases = []
+    for k, arrival in enumerate(mine["arrivals"]):
+        ranks, behind = mine["groups"][k]
+        others = [
+            r for r in ranks or range(len(told)) if step >= behind and k < len(told[r][step - behind]["arrivals"])
+        ]
+        there = [starts[r][step - behind] + told[r][step - behind]["arrivals"][k] for r in others if r != rank]
+        releases.append(max([start + arrival, *there]))
     for t in range(start, start + sum(mine["phases"]) + 100):
         inside = [k for k, (a, e) in enumerate(zip(mine["arrivals"], mine["ends"], strict=True)) if a <= t - start < e]
         if not inside:
@@ -77,16 +94,22 @@ def by_counting(told: list[list[dict[str, Any]]], starts: list[list[int]], rank:
 
 
 @settings(deadline=None, max_examples=150)
-@given(told=ranks_and_steps(), clocks=st.lists(st.integers(0, 10**16), min_size=4, max_size=4))
+@given(
+    told=ranks_and_steps(),
+    clocks=st.lists(st.integers(0, 10**16), min_size=4, max_size=4),
+    chunk=st.sampled_from([300, 700, 1 << 20]),
+)
 def test_every_step_of_every_rank_is_told_apart_as_defined(
-    told: list[list[dict[str, Any]]], clocks: list[int], story: Any, run_at: Any
+    told: list[list[dict[str, Any]]], clocks: list[int], chunk: int, story: Any, run_at: Any
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlb.results.log._BIG_CHUNK_BYTES", chunk)
         run = run_at(Path(folder), ranks=len(told))
         write(run, story, told, clocks)
         readers = [RankReader(run.folder.rank_events(rank), rank) for rank in range(len(told))]
         maps = {rank: RankClock(read_syncs(run.folder.rank_events(rank))) for rank in range(len(told))}
-        found = [break_down(joined, maps, len(told)) for joined in join(readers, JoinHealth())]
+        releases = Releases(maps)
+        found = [break_down(joined, releases, len(told)) for joined in join(readers, JoinHealth())]
     starts = [[sum(sum(s["phases"]) for s in steps[:n]) for n in range(len(steps))] for steps in told]
     place = {int(number): (block, p) for block in found for p, number in enumerate(block.joined["step"][0])}
     assert sorted(place) == list(range(len(told[0])))
