@@ -34,7 +34,6 @@ from ..errors import DataMissing
 from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
 from . import recipes
 from .base import Batch, Evaluation, Setup
-from .compiling import precision_of
 from .dynamic import Adaptation, adapted_loss, gradient_statistics, without_dropout
 from .recipe3a import Recipe3a
 
@@ -53,6 +52,7 @@ class Task3a:
         self.model = AWDLSTM(_model_config(self.recipe, _words(setup.data_path))).to(setup.device)
         self._train_TB = self._training_columns()
         self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}
+        self._autocast = self.setup.device.type == "cuda" and self.recipe.precision == "bfloat16"
         self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
         self._optimiser: torch.optim.Optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -103,7 +103,7 @@ class Task3a:
         of the change of its raw activations from step to step (TAR)."""
         x_TB, y_TB = batch.tensors
         self._length = x_TB.shape[0]
-        with precision_of(self.setup.device, self.recipe.precision if self.setup.device.type == "cuda" else "float32"):
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
             out = self.model(x_TB, self._state)
             logits_NV = self.model.logits(out.hidden_NE)
         self._state = detached(out.state)
