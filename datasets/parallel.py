@@ -175,8 +175,11 @@ def _encoded(texts: list[Pair], model: SentencePieceProcessor, longest: int | No
 
     ids = [model.encode([text[i] for text in texts], num_threads=1) for i in (0, 1)]
     sizes = np.array([[len(sentence) for sentence in side] for side in ids], np.int64).reshape(2, -1)
-    empty = (sizes == 0).any(0)
-    long = (sizes > longest).any(0) & ~empty if longest is not None else np.zeros_like(empty)
+    empty, long = (sizes == 0).any(0), np.zeros(len(texts), bool)
+    if longest is None:
+        empty[:] = False  # what the library takes for nothing (U+200B alone) is a sentence all the same
+    else:
+        long = (sizes > longest).any(0) & ~empty
     keep = ~(empty | long)
     skipped = {
         "pairs that are not UTF-8": undecoded,
