@@ -34,6 +34,8 @@ _LONGEST = 80
 
 _MIN_VOCABULARY = 256
 _BLOCK_PAIRS = 20_000
+_MOST_THREADS = 8
+"""A block in the making takes some 60 MB; and a fifth of its work holds Python's lock: more threads gain nothing."""
 _LEARNED_FROM = 500_000
 """Pairs, evenly spread, that the subwords are learned from: more change little and cost memory."""
 
@@ -144,7 +146,7 @@ def _encode(files: list[Files], model: SentencePieceProcessor, writing: Writing,
     work = ((block, of) for of in files for block in blocks(raw_pairs(of), _BLOCK_PAIRS))
     kept, ends = 0, [0, 0]
     # The library computes without Python's lock: as many blocks at a time as there are cores.
-    for block in _in_order(encoded, work, len(os.sched_getaffinity(0))):
+    for block in _in_order(encoded, work, min(_MOST_THREADS, len(os.sched_getaffinity(0)))):
         writing.skipped.update(block.skipped)
         kept += _append("train", block, ends, writing)
     return kept
@@ -173,8 +175,11 @@ def _encoded(texts: list[Pair], model: SentencePieceProcessor, longest: int | No
 
     ids = [model.encode([text[i] for text in texts], num_threads=1) for i in (0, 1)]
     sizes = np.array([[len(sentence) for sentence in side] for side in ids], np.int64).reshape(2, -1)
-    empty = (sizes == 0).any(0)
-    long = (sizes > longest).any(0) & ~empty if longest is not None else np.zeros_like(empty)
+    empty, long = (sizes == 0).any(0), np.zeros(len(texts), bool)
+    if longest is None:
+        empty[:] = False  # what the library takes for nothing (U+200B alone) is a sentence all the same
+    else:
+        long = (sizes > longest).any(0) & ~empty
     keep = ~(empty | long)
     skipped = {
         "pairs that are not UTF-8": undecoded,

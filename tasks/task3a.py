@@ -54,6 +54,7 @@ class Task3a:
         self.model = AWDLSTM(_model_config(self.recipe, _words(setup.data_path))).to(setup.device)
         self._train_TB = self._training_columns()
         self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}
+        self._autocast = self.setup.device.type == "cuda" and self.recipe.precision == "bfloat16"
         self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
         self._optimiser: torch.optim.Optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -104,7 +105,7 @@ class Task3a:
         of the change of its raw activations from step to step (TAR)."""
         x_TB, y_TB = batch.tensors
         self._length = x_TB.shape[0]
-        with precision_of(self.setup.device, self.recipe.precision if self.setup.device.type == "cuda" else "float32"):
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._autocast):
             out = self.model(x_TB, self._state)
             logits_NV = self.model.logits(out.hidden_NE)
         self._state = detached(out.state)

@@ -11,6 +11,8 @@ one every 30 % of an epoch and then did not look at the one at the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..datasets.pairs import bucketed
 from ..models.gnmt import GNMT, GNMTConfig
 from . import recipes
@@ -58,6 +60,19 @@ class Task4a(Translation):
             most=recipe.decay_steps,
             factor=recipe.decay_factor,
         )
+
+    def hyperparameters(self) -> Mapping[str, object]:
+        """With the schedule by MLPerf's names, which count in steps."""
+        recipe = self.recipe
+        return {
+            **super().hyperparameters(),
+            "opt_learning_rate_alt_warmup_func": True,
+            "opt_learning_rate_alt_decay_func": True,
+            "opt_learning_rate_remain_steps": round(recipe.decay_from * self._total_steps),
+            "opt_learning_rate_decay_interval": round(recipe.decay_interval * self._total_steps),
+            "opt_learning_rate_decay_steps": recipe.decay_steps,
+            "opt_learning_rate_decay_factor": recipe.decay_factor,
+        }
 
 
 def create(setup: Setup) -> Task4a:

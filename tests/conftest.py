@@ -19,6 +19,13 @@ def ctrl_c_works() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The tests' tensors are tiny: more threads wait for each other, on a busy machine five times as long as one."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets: MLB_DATA_DIR, else `shared/data` beside the checkout."""

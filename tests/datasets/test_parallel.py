@@ -163,6 +163,14 @@ def test_bad_input(tmp_path: Path, replaced: dict[str, bytes], words: str | None
     assert [p.name for p in (tmp_path / "cache" / "prepared").iterdir()] == [".lock"]
 
 
+def test_an_evaluated_sentence_without_pieces_stays(tmp_path: Path) -> None:
+    """A zero-width space is no white space to Python, and nothing to sentencepiece: pairs and lines must not shift."""
+    made = make(tmp_path, test_en="one\n\u200b\nthree\nfour\nfive\n".encode())
+    pairs = load_pairs(made.path, "test")
+    assert (made.counts["test"], pairs.source.lengths[1], len(pairs.target.sentence(1)) > 0) == (5, 0, True)
+    assert len((made.path / "test.source.txt").read_text().splitlines()) == 5
+
+
 def test_blocks_that_are_encoded_side_by_side_come_in_order(
     made: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
