@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlb.datasets.jpeg import encode
+from mlb.tasks.base import Batch
 from mlb.tasks.lars import LARS
 from mlb.tasks.recipe1b import RECIPES_1B, Recipe1b
 from mlb.tasks.task1b import Task1b
@@ -156,3 +158,21 @@ def test_the_fast_recipe_grows_its_images(few_images: Path) -> None:
     sides = [task._side(epoch) for epoch in range(1, 29)]
     assert sides == sorted(sides)
     assert (sides[0], sides[-1], {side % 32 for side in sides}) == (128, 192, {0})
+
+
+def test_a_resumed_task_takes_the_same_steps_to_the_bit(few_images: Path) -> None:
+    """The state holds LARS's momenta and the schedule's place; the images that come are found again by the epoch."""
+    whole, first, rest = (make(few_images) for _ in range(3))
+
+    def train(task: Task1b, batches: list[Batch]) -> None:
+        for batch in batches:
+            for part in batch.parts:
+                task.forward(part)[0].backward()
+            task.optimise()
+
+    train(whole, list(whole.batches(1)))
+    train(first, list(first.batches(1))[:2])
+    rest.load_state(copy.deepcopy(first.state()))
+    train(rest, list(rest.batches(1, skip=2)))
+    for (name, value), other in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
