@@ -28,6 +28,8 @@ class Recipe1a:
     """Absolute: a smaller fall of the validation loss is none."""
     cycle_epochs: float = 0.0
     peak_at: float = 0.0
+    optimiser: str = "recipe"
+    """`recipe`: SGD, as published; else one of tasks/optimisers.py, with the rates, momentum and decay given here."""
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4

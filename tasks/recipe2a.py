@@ -13,6 +13,8 @@ class Recipe2a:
 
     batch_per_rank: int = 100
     """Rows of each rank; the global batch grows with the ranks."""
+    optimiser: str = "recipe"
+    """`recipe`: SGD, as published; else one of tasks/optimisers.py, at this recipe's rates."""
     learning_rate: float = 4.0
     """For one rank; multiplied by the number of ranks, up to `scaled_ranks`. Never falls below it."""
     scaled_ranks: int = 16

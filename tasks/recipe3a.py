@@ -29,6 +29,8 @@ class Recipe3a:
     """How often the mean length is halved."""
     learning_rate: float = 15.0
     """For one rank; multiplied by the square root of the number of ranks, and by length / bptt in each step."""
+    optimiser: str = "recipe"
+    """`recipe`: SGD, then ASGD (NT-ASGD), as published; else one of tasks/optimisers.py, to the end."""
     weight_decay: float = 1.2e-6
     clip_norm: float = 0.25
     activation_regularisation: float = 2.0

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from ..errors import UsageError, did_you_mean
+from . import optimisers
 from .recipe1a import RECIPES_1A
 from .recipe1b import RECIPES_1B
 from .recipe2a import RECIPES_2A
@@ -99,6 +100,8 @@ def _value(task: str, published: Any, key: str, text: str) -> object:
             fix=f"Hyperparameters of {task}: {', '.join(known)}.",
         )
     kind = kinds[key]
+    if key == "optimiser":
+        optimisers.check(text)
     if text.lower() == "none" and kind in (int | None, float | None):
         return None
     try:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.resnet_cifar import ResNetCIFAR, ResNetCIFARConfig
-from . import recipes
+from . import optimisers, recipes
 from .augment import CropAndFlip
 from .base import SPLITS, Batch, Evaluation, Setup
 from .compiling import compile_here, compiled, precision_of
@@ -77,16 +77,17 @@ class Task1a:
         self._peak = peak
         self._steps = 0
         self._validation_loss = math.nan
-        self._optimiser = torch.optim.SGD(
-            self.model.parameters(),
-            lr=peak,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            fused=recipe.fused_optimiser or None,
-        )
+        self._optimiser = self._made_optimiser()
         if compiling:
             self._compile()
+
+    def _made_optimiser(self) -> Any:
+        recipe = self.recipe
+        common: Any = {"lr": self._peak, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+        if recipe.optimiser != optimisers.RECIPES_OWN:
+            return optimisers.make(recipe.optimiser, self.model, **common)
+        fused = recipe.fused_optimiser or None
+        return torch.optim.SGD(self.model.parameters(), nesterov=recipe.nesterov, fused=fused, **common)
 
     def _compile(self) -> None:
         """Have forward and backward compiled for both sizes of a batch, and leave no trace of it in the model."""
@@ -162,7 +163,8 @@ class Task1a:
                 scores_BK = self.model(self._normalised(data.samples[chosen_B].to(self.setup.device))).float()
             return F.cross_entropy(scores_BK, labels_B, reduction="sum"), (scores_BK.argmax(1) == labels_B).sum()
 
-        scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
+        with optimisers.evaluating(self._optimiser):
+            scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
         self.model.train()
         if split == "validation":
             self._validation_loss = scored.loss
@@ -180,7 +182,7 @@ class Task1a:
             "global_batch_size": recipe.batch_per_rank * self.setup.world_size,
             "train_samples": self._train_images,
             "eval_samples": len(self._splits["validation"].chosen),
-            "opt_name": "sgd",
+            "opt_name": "sgd" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser,
             "opt_base_learning_rate": self._peak,
             "opt_weight_decay": recipe.weight_decay,
             **asdict(recipe),

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.logistic import LogisticConfig, LogisticRegression
-from . import recipes
+from . import optimisers, recipes
 from .ahead import ahead
 from .base import SPLITS, Batch, Evaluation, Setup
 from .recipe2a import Recipe2a
@@ -58,7 +58,8 @@ class Task2a:
             patience=recipe.plateau_patience,
             threshold=recipe.plateau_threshold,
         )
-        self._optimiser = torch.optim.SGD(self.model.parameters(), lr=self._peak)
+        name = "sgd" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser
+        self._optimiser = optimisers.make(name, self.model, lr=self._peak, momentum=0.0, weight_decay=0.0)
         self._validation_loss = math.nan
 
     # --- data ---------------------------------------------------------------------------------------------------
@@ -123,9 +124,10 @@ class Task2a:
             loss = F.binary_cross_entropy_with_logits(scores_B, y_B, reduction="sum")
             return loss, ((scores_B > 0) == (y_B > 0)).sum()
 
-        scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
-        if split == "validation":
-            self._validation_loss = scored.loss + float(self._penalty().detach())
+        with optimisers.evaluating(self._optimiser):
+            scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
+            if split == "validation":
+                self._validation_loss = scored.loss + float(self._penalty().detach())
         return scored.evaluation
 
     # --- facts and state ----------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ class Task2a:
             "global_batch_size": self.recipe.batch_per_rank * self.setup.world_size,
             "train_samples": len(self._splits["train"].chosen),
             "eval_samples": len(self._splits["validation"].chosen),
-            "opt_name": "sgd",
+            "opt_name": "sgd" if self.recipe.optimiser == optimisers.RECIPES_OWN else self.recipe.optimiser,
             "opt_base_learning_rate": self._peak,
             **asdict(self.recipe),
             "features": self.model.config.features,

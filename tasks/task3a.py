@@ -32,9 +32,8 @@ from ..datasets.load import columns, load_array, shard_columns
 from ..datasets.store import read as read_prepared
 from ..errors import DataMissing
 from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
-from . import recipes
+from . import optimisers, recipes
 from .base import SPLITS, Batch, Evaluation, Setup
-from .compiling import precision_of
 from .dynamic import Adaptation, adapted_loss, gradient_statistics, without_dropout
 from .recipe3a import Recipe3a
 
@@ -56,15 +55,18 @@ class Task3a:
         self._evaluation = {split: self._evaluation_columns(split) for split in ("validation", "test")}
         self._autocast = self.setup.device.type == "cuda" and self.recipe.precision == "bfloat16"
         self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
-        self._optimiser: torch.optim.Optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=self._learning_rate,
-            weight_decay=self.recipe.weight_decay,
-            fused=self.recipe.fused_optimiser or None,
-        )
+        self._switches = self.recipe.optimiser == optimisers.RECIPES_OWN
+        self._optimiser = self._made_optimiser()
         self._state: State = []
         self._qualities: list[float] = []
         self._static = math.inf
+
+    def _made_optimiser(self) -> Any:
+        recipe = self.recipe
+        common: Any = {"lr": self._learning_rate, "weight_decay": recipe.weight_decay}
+        if not self._switches:
+            return optimisers.make(recipe.optimiser, self.model, momentum=0.0, **common)
+        return torch.optim.SGD(self.model.parameters(), fused=recipe.fused_optimiser or None, **common)
 
     # --- data ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +135,8 @@ class Task3a:
             quality = self._static  # the one given may be that of dynamic evaluation
         self._qualities.append(quality)
         earlier = self._qualities[: -self.recipe.nonmono - 1]
-        if isinstance(self._optimiser, torch.optim.ASGD) or not earlier or quality <= min(earlier):
+        averages = isinstance(self._optimiser, torch.optim.ASGD)
+        if averages or not self._switches or not earlier or quality <= min(earlier):
             return None
         # MLBench switches to the unscaled rate. ASGD steps with the rate of the step before (its `eta`),
         # so the scaling to a sequence's length lags by one step from here on, there as here.
@@ -206,20 +209,9 @@ class Task3a:
 
     @contextmanager
     def _averages(self) -> Iterator[None]:
-        """Once ASGD averages, the model has the averaged weights inside of this block, and the current ones after."""
-        if not isinstance(self._optimiser, torch.optim.ASGD):
+        """Once weights are averaged, the model has the averages inside of this block, and the current ones after."""
+        with optimisers.evaluating(self._optimiser):
             yield
-            return
-        current = [p.detach().clone() for p in self.model.parameters()]
-        with torch.no_grad():
-            for p in self.model.parameters():
-                p.copy_(self._optimiser.state[p]["ax"])
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for p, value in zip(self.model.parameters(), current, strict=True):
-                    p.copy_(value)
 
     # --- facts --------------------------------------------------------------------------------------------------
 
@@ -230,7 +222,7 @@ class Task3a:
             "max_sequence_length": recipe.bptt,
             "train_samples": self._train_TB.numel() * world,
             "eval_samples": sum(int(t.numel()) for t in self._evaluation.values()),
-            "opt_name": "nt-asgd",
+            "opt_name": "nt-asgd" if self._switches else recipe.optimiser,
             "opt_base_learning_rate": self._learning_rate,
             "opt_weight_decay": recipe.weight_decay,
             "opt_gradient_clip_norm": recipe.clip_norm,
@@ -242,7 +234,7 @@ class Task3a:
         return {
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "averaging": isinstance(self._optimiser, torch.optim.ASGD),
+            "averaging": self._switches and isinstance(self._optimiser, torch.optim.ASGD),
             "learning_rate": self._learning_rate,
             "qualities": list(self._qualities),
             "static": self._static,

@@ -115,7 +115,8 @@ def test_what_node_rooms_import_is_put_on_the_nodes() -> None:
         for path in files_of(room):
             foreign = {name.split(".")[0] for name in imports(path)} - {"mlb"} - set(sys.stdlib_module_names)
             foreign = {CALLED.get(name, name) for name in foreign} - ONLY_TO_PREPARE
-            assert foreign <= {*NODE_PACKAGES, *MPI_PACKAGES}, f"{path.relative_to(ROOT)}: add to provisioner/bootstrap.py"
+            put = {*NODE_PACKAGES, *MPI_PACKAGES}
+            assert foreign <= put, f"{path.relative_to(ROOT)}: add to provisioner/bootstrap.py"
 
 
 @pytest.mark.parametrize("library", DOORS)
