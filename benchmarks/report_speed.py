@@ -62,7 +62,7 @@ def make_page(path: Path) -> dict[str, object]:
     clock.append(time.monotonic())
     series = series_of(folder, metrics)
     clock.append(time.monotonic())
-    page = run_page(folder, metrics, series, "")
+    page = run_page(folder, metrics, series)
     clock.append(time.monotonic())
     stages = ("imports", "metrics", "series", "page")
     own, helpers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

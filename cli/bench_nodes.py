@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 
@@ -42,8 +43,8 @@ def stop_on_fleet(folder: RunFolder) -> tuple[bool, RunState]:
     return False, state
 
 
-def bring(folder: RunFolder) -> dict[str, str]:
-    """Bring what the nodes have here; node -> how much of it there is.
+def bring(folder: RunFolder, patience_s: float = math.inf) -> dict[str, str]:
+    """Bring what the nodes have here; node -> how much of it there is, after `patience_s` at the latest.
 
     Raises:
         UsageError, NodeNotReady, ResultsInvalid: its fleet is not there any more.
@@ -51,7 +52,8 @@ def bring(folder: RunFolder) -> dict[str, str]:
     """
     with fleet_watch(folder) as watch:
         watch.look_once()
-        while not watch.settled:
+        end = time.monotonic() + patience_s
+        while not watch.settled and time.monotonic() < end:
             watch.state()  # raises what keeps it from going on
             time.sleep(_TICK_S)
         return watch.holdings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from ..aggregation import catalogue as patterns
 from ..errors import UsageError
 from ..provisioner.runs import going_on
 from ..provisioner.shape import Shape
+from ..results.cost import Rent
 from ..results.run import RunSpec
 from ..tasks import catalogue
 from ..tasks.catalogue import Choice, Goal, TaskInfo
@@ -75,6 +76,7 @@ class Where:
     node_names: tuple[str, ...] = ()
     """Empty on this machine."""
     caveats: tuple[str, ...] = ()
+    rent: Rent = field(default_factory=lambda: Rent(0.0))
 
 
 def prepare(ask: Ask, shape: Shape) -> Prepared:
@@ -131,6 +133,7 @@ def make_spec(ask: Ask, shape: Shape, prepared: Prepared, where: Where) -> RunSp
         node_names=where.node_names,
         hang_after_s=request.hang_after_s,
         caveats=where.caveats,
+        rent=where.rent,
         created_unix_ns=ask.asked_ns,
         batch_per_rank=_batch_per_rank(request, shape),
         beside=() if where.node_names else tuple(other.run_id for other in going_on(runs_dir())),

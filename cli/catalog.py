@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .infra_options import Project
 from .options import Json
 
 app = typer.Typer(help="The prices that quotes are made from.", no_args_is_help=True, rich_markup_mode=None)
@@ -18,17 +19,20 @@ def main() -> None:
 
 @app.command()
 def refresh(
-    cloud: Annotated[str, typer.Option("--cloud", help="aws; GCP's prices cannot be refreshed yet.")] = "aws",
-    region: Annotated[list[str] | None, typer.Option("--region", help="May be repeated. [default: us-east-1]")] = None,
+    cloud: Annotated[str, typer.Option("--cloud", help="aws or gcp.")] = "aws",
+    region: Annotated[
+        list[str] | None, typer.Option("--region", help="May be repeated. [default: us-east-1, us-central1]")
+    ] = None,
+    project: Project = None,
     as_json: Json = False,
 ) -> None:
-    """Ask AWS's price list for today's prices, with your credentials; costs nothing."""
+    """Ask the cloud's own price list for today's prices, with your credentials; costs nothing."""
     from ..infra.folder import state_home
     from ..infra.quote import dollars
     from ..infra.refresh import refresh as ask
     from .console import show_json, show_text
 
-    done = ask(cloud, region or ["us-east-1"], state_home())
+    done = ask(cloud, region or [], state_home(), project or "")
     if as_json:
         changes = [
             {"machine": n.id, "region": n.region, "from": str(o.on_demand), "to": str(n.on_demand)}

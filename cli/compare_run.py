@@ -11,7 +11,7 @@ from ..errors import RunFailed, UsageError
 from ..results.compare import compare, entry_of
 from ..results.compare_report import render_comparison
 from ..results.comparison import Comparison
-from ..results.matrix import Matrix, all_matrices, read_matrix
+from ..results.matrix import Matrix
 from ..results.matrix_compare import CONFIGURATIONS_AT_MOST, compare_matrix, words_of
 from ..results.statistics import least_runs
 from ..results.table import Table, markdown_of, text_of, text_of_table
@@ -24,6 +24,7 @@ from .estimate import Estimate, estimate
 from .report import find_all
 from .report_files import write
 from .request import Request
+from .series import series_called
 from .vary import configurations_of
 
 
@@ -33,7 +34,7 @@ def of_runs(names: Sequence[str], *, mixed: bool, by: Sequence[str]) -> Comparis
     Raises:
         UsageError: there is no such run, or they do not belong side by side.
     """
-    if len(names) == 1 and (matrix := _matrix_called(names[0])) is not None:
+    if len(names) == 1 and (matrix := series_called(names[0])) is not None:
         if (made := compare_matrix(matrix, runs_dir())) is None:
             raise UsageError(f"No run of {matrix.matrix_id} is over yet.", fix="The command that began it goes on.")
         return made
@@ -136,8 +137,3 @@ def _show_plan(matrix: Matrix, quoted: Estimate, *, as_json: bool) -> None:
     table = Table(f"{count(len(matrix.cells), 'run')}", ("run", "configuration", "seed", "state"), rows)
     show_text("\n".join(text_of_table(table, result_width())))
     show_text(f"{count(matrix.left, 'run')} to make: {_words(quoted)}")
-
-
-def _matrix_called(name: str) -> Matrix | None:
-    folders = [f for f in all_matrices(matrix_run.matrices_dir()) if f.name == name or f.name.endswith(f"_{name}")]
-    return read_matrix(folders[0]) if folders else None

@@ -177,8 +177,9 @@ def destroy(
 ) -> None:
     """Remove a fleet and prove that nothing of it is left; exit code 9 if anything is."""
     from . import infra_run
+    from .infra_tags import Where
 
-    where = infra_run.Where(cloud, region or "", project or "")
+    where = Where(cloud, region or "", project or "")
     limits = infra_run.limits("15m", "15m", lock_timeout)
     infra_run.destroy(name, where, limits, yes=yes, force=force, as_json=as_json)
 
@@ -193,8 +194,9 @@ def list_fleets(
 ) -> None:
     """The fleets of this machine; with --cloud, those that carry our tags there, whoever made them."""
     from . import infra_run
+    from .infra_tags import Where
 
-    infra_run.list_fleets(infra_run.Where(cloud, region or "", project or ""), everywhere=all_regions, as_json=as_json)
+    infra_run.list_fleets(Where(cloud, region or "", project or ""), everywhere=all_regions, as_json=as_json)
 
 
 @app.command()
@@ -204,13 +206,13 @@ def gc(
     region: o.Region = None,
     all_regions: Annotated[bool, typer.Option("--all-regions", help="Every region of the cloud.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them; without it they are only listed.")] = False,
+    all_owners: Annotated[bool, typer.Option("--all-owners", help="Those that others rented, too.")] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Find fleets past their deadline by tag alone, and with --yes remove them."""
-    from . import infra_run
+    """Find fleets past their deadline by tag alone, and with --yes remove those that you rented."""
+    from .infra_tags import Where, collect
 
     if cloud is None:
         raise UsageError("Which cloud?", fix="Add --cloud aws, gcp or docker.")
-    infra_run.collect(
-        infra_run.Where(cloud, region or "", project or ""), everywhere=all_regions, yes=yes, as_json=as_json
-    )
+    where = Where(cloud, region or "", project or "")
+    collect(where, everywhere=all_regions, yes=yes, all_owners=all_owners, as_json=as_json)

@@ -48,7 +48,7 @@ KnownHosts = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust-on-first-use", help="ssh: take unknown host keys from whoever answers now.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Although a run uses the fleet, and would be lost.")]
+Force = Annotated[bool, typer.Option("--force", help="Although a run uses the fleet.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LockTimeout = Annotated[str, typer.Option("--lock-timeout", help="Wait that long for another command.")]
 

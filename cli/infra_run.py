@@ -8,13 +8,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..infra import by_tag, commands
-from ..infra.cloud import Cloud
+from ..infra import commands
 from ..infra.existing import Hosts
 from ..infra.quote import Quote
 from ..infra.readiness import Check
@@ -23,22 +21,11 @@ from ..infra.terraform import Event, Plan
 from ..infra.watcher import Limits, Watcher
 from . import infra_view as view
 from .console import ask_allowed, note, show_json, show_table, show_text, stderr_is_live
+from .infra_force import save_the_run
 from .infra_progress import Progress
+from .infra_tags import Where, list_tagged
 
 _SHOWN = frozenset({"apply_start", "apply_complete", "apply_errored", "apply_progress"})
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where to look for fleets without a record; `cloud` is None for those of this machine."""
-
-    cloud: str | None
-    region: str
-    project: str
-
-    def places(self, *, everywhere: bool) -> list[Cloud]:
-        assert self.cloud is not None
-        return [p for _, p in by_tag.places(self.cloud, self.region, self.project, everywhere=everywhere)]
 
 
 def limits(zone: str, ready: str, lock: str) -> Limits:
@@ -96,6 +83,8 @@ def destroy(name: str | None, where: Where, limit: Limits, *, yes: bool, force: 
     if not yes and not _ask(f"Destroy the fleet {folder.name}?"):
         raise UsageError("Nothing was destroyed.")
     with _stoppable(), _watched(as_json, yes=True) as watcher:
+        if force:
+            save_the_run(folder, watcher.say)
         swept = commands.destroy(
             folder.name, where.cloud, where.region, limit, watcher, None, project=where.project, force=force
         )
@@ -107,37 +96,16 @@ def destroy(name: str | None, where: Where, limit: Limits, *, yes: bool, force: 
 
 def list_fleets(where: Where, *, everywhere: bool, as_json: bool) -> None:
     """By record, or by tag in a cloud."""
-    if where.cloud is None:
-        known = commands.local_fleets()
-        if as_json:
-            show_json({"fleets": [fleet.to_json() for fleet in known], "current": commands.current_name()})
-        elif known:
-            show_table("", view.FLEET_HEADERS, view.fleet_rows(known, commands.current_name(), time.time()))
-        else:
-            note("no fleet on this machine; rent one: mlb infra apply --cloud docker --nodes 2")
+    if where.cloud is not None:
+        list_tagged(where, everywhere=everywhere, as_json=as_json)
         return
-    found = [f for place in where.places(everywhere=everywhere) for f in place.fleets()]
+    known = commands.local_fleets()
     if as_json:
-        show_json({"fleets": [asdict(fleet) for fleet in found]})
+        show_json({"fleets": [fleet.to_json() for fleet in known], "current": commands.current_name()})
+    elif known:
+        show_table("", view.FLEET_HEADERS, view.fleet_rows(known, commands.current_name(), time.time()))
     else:
-        show_table("", view.TAGGED_HEADERS, view.tagged_rows(found, time.time()))
-
-
-def collect(where: Where, *, everywhere: bool, yes: bool, as_json: bool) -> None:
-    """Remove what is past its deadline, or list it."""
-    removed = []
-    for place in where.places(everywhere=everywhere):
-        for fleet in by_tag.expired(place, time.time()):
-            if yes:
-                by_tag.collect(place, fleet)
-            removed.append(fleet)
-    if as_json:
-        show_json({"removed": yes, "fleets": [asdict(fleet) for fleet in removed]})
-        return
-    if removed:
-        show_table("", view.TAGGED_HEADERS, view.tagged_rows(removed, time.time()))
-    verb = "removed" if yes else "past their deadline; --yes removes them"
-    show_text(f"{len(removed)} fleets {verb}")
+        note("no fleet on this machine; rent one: mlb infra apply --cloud docker --nodes 2")
 
 
 @contextmanager

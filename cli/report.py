@@ -13,9 +13,18 @@ from .options import Json
 if TYPE_CHECKING:
     from ..results.run import RunFolder
 
-Runs = Annotated[list[str] | None, typer.Argument(help="Runs by id, part of it, or folder; the newest if left out.")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(help="Runs by id, part of it, or folder, or one series by its id; the newest run if left out."),
+]
 Markdown = Annotated[bool, typer.Option("--md", help="As Markdown.")]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.")]
+Png = Annotated[
+    Path | None, typer.Option("--png", metavar="FOLDER", help="Write each chart as a PNG file into FOLDER.")
+]
+Svg = Annotated[
+    Path | None, typer.Option("--svg", metavar="FOLDER", help="Write each chart as an SVG file into FOLDER.")
+]
 Mixed = Annotated[
     bool, typer.Option("--mixed", help="Compare although divisions or targets differ; the result is marked.")
 ]
@@ -29,24 +38,42 @@ def report(
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV, one row a run; - is standard output.")
     ] = None,
-    svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FOLDER", help="Write each chart as an SVG file into FOLDER.")
-    ] = None,
+    svg: Svg = None,
+    png: Png = None,
     mixed: Mixed = False,
     trace: Annotated[Path | None, typer.Option(help="Write a Chrome trace, for ui.perfetto.dev.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a Parquet table, a row a step and rank.")] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Hand the runs to TensorBoard, each in a folder of its own.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Hand the runs to MLflow: a server, or sqlite:///FILE.db.")
+    ] = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Hand the runs to W&B, where it is installed.")
+    ] = None,
     mllog: Annotated[Path | None, typer.Option(help="Write MLPerf's log lines; not an MLPerf result.")] = None,
 ) -> None:
-    """Report on RUN...: goal, time to it, and where the time went."""
+    """Report on RUN...: goal, time to it, and where the time went; on a series: its runs side by side."""
     from . import report_files
 
-    folders = find_all(run or [None])
+    files = report_files.Files(html, csv, svg, png)
     exports = {kind: path for kind, path in (("trace", trace), ("parquet", parquet), ("mllog", mllog)) if path}
+    trackers = {k: to for k, to in (("tensorboard", tensorboard), ("mlflow", mlflow), ("wandb", wandb)) if to}
+    if run and len(run) == 1 and not (exports or trackers):
+        from .series import series_called, show_series
+
+        if (matrix := series_called(run[0])) is not None:
+            show_series(matrix, files, as_json=as_json, markdown=markdown)
+            return
+    folders = find_all(run or [None])
     if exports:
         report_files.export_one(folders, exports)
-    if html or csv or svg:
-        report_files.write_pages(folders, html, csv, svg, mixed=mixed)
-    elif not exports:
+    if trackers:
+        report_files.track(folders, trackers)
+    if files.any:
+        report_files.write_pages(folders, files, mixed=mixed)
+    elif not (exports or trackers):
         _show(folders, as_json=as_json, markdown=markdown)
 
 

@@ -11,7 +11,9 @@ def runs(
     """The runs on this machine, the newest last."""
     from ..errors import ResultsInvalid
     from ..provisioner.runs import all_runs, state_of
-    from .console import note, show_json, show_table
+    from ..results.table import Table, text_of_table
+    from ..results.text import count
+    from .console import note, result_width, show_json, show_text
     from .dirs import runs_dir
 
     rows = []
@@ -25,6 +27,8 @@ def runs(
         names = ("run", "task", "goal", "ranks", "state")
         show_json({"runs": [dict(zip(names, row, strict=True)) for row in rows]})
     elif rows:
-        show_table("", ("run", "task", "goal", "ranks", "state"), rows)
+        # Not by rich, which takes half a second for a thousand rows.
+        table = Table(count(len(rows), "run"), ("run", "task", "goal", "ranks", "state"), tuple(rows))
+        show_text("\n".join(text_of_table(table, result_width(off_terminal=200))))
     else:
         note(f"no run yet in {runs_dir()}; start one: mlb bench task3a --goal smoke")

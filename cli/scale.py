@@ -8,6 +8,7 @@ import typer
 
 from .bench import Debug
 from .options import Json
+from .report import Html, Markdown, Png, Svg
 from .request import request_from, takes_request
 
 
@@ -23,14 +24,22 @@ def scale(
     global_batch: Annotated[int | None, typer.Option(min=1, help="Of all ranks together; for --mode strong.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="So many runs of each size, each with a seed of its own.")] = 1,
     as_json: Json = False,
+    markdown: Markdown = False,
+    html: Html = None,
+    svg: Svg = None,
+    png: Png = None,
     debug: Debug = False,
 ) -> None:
-    """Run TASK on each number of nodes, and show time, throughput and efficiency side by side.
+    """Run TASK on each number of nodes: speed-up, efficiency of hardware and of training, a fit, a prediction.
 
     The same command again goes on where the last one ended.
     """
     from . import scale_run
+    from .report_files import Files
 
     sizes = scale_run.sizes(nodes, gpus)
     request = request_from(task, given)
-    raise typer.Exit(scale_run.scale(request, sizes, mode, global_batch, repeat, as_json=as_json))
+    files = Files(html=html, svg=svg, png=png)
+    raise typer.Exit(
+        scale_run.scale(request, sizes, mode, global_batch, repeat, files=files, as_json=as_json, markdown=markdown)
+    )

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import UsageError, did_you_mean
-from ..results.scale import points_of, to_json, to_text
+from ..results.scale import scaling_of
 from . import matrix_run
-from .console import note, result_width, show_json, show_text
+from .console import note
 from .dirs import runs_dir
 from .edge import INTERRUPTED
+from .report_files import Files
 from .request import Request
+from .series import show_scaling
 
 MODES = ("weak", "strong")
 
@@ -24,7 +26,9 @@ def scale(
     global_batch: int | None,
     repeats: int,
     *,
+    files: Files,
     as_json: bool,
+    markdown: bool,
 ) -> int:
     """Run the series to its end, or go on with one that asks for the same; returns the exit code.
 
@@ -39,12 +43,8 @@ def scale(
     matrix, detached = matrix_run.run_all(folder, matrix, request)
     if detached:
         return INTERRUPTED
-    points = points_of(matrix, runs_dir())
-    if as_json:
-        show_json(to_json(matrix, points))
-    else:
-        show_text(to_text(matrix, points, result_width()).rstrip())
-        note(f"series: {folder}")
+    show_scaling(scaling_of(matrix, runs_dir()), files, as_json=as_json, markdown=markdown)
+    note(f"again, and in other forms: mlb report {matrix.matrix_id} --html FILE")
     matrix_run.shown(folder, matrix)
     return 0
 

@@ -18,6 +18,8 @@ from .curve import Curve
 
 _RECENT: Final = 50
 """Steps that the present speed and split are averaged over."""
+_BUDGET_S: Final = 0.4
+"""Of one look: a log of hours is shown as far as it is read, and read on at the next look."""
 _EVALUATIONS: Final = 2000
 _NODES: Final = 64
 
@@ -41,10 +43,10 @@ class RunWatch:
         self._ended = False
 
     def poll(self) -> bool:
-        """Read what is new; says whether there was anything."""
+        """Read what is new, for a moment at most; says whether there was anything."""
         before = self.version
         try:
-            self._tail.visit(self._take)
+            self._tail.visit(self._take, _BUDGET_S)
         except MlbError as error:
             if self._trouble != error.what:
                 self._trouble, self.version = error.what, self.version + 1

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import io
 import itertools
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataCorrupt, UsageError
+from .bitext import Files, Pair, RawPair, blocks, count, decoded, raw_pairs
 from .making import Order
 from .writing import Writing
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from sentencepiece import SentencePieceProcessor
 
 PAD, UNKNOWN, BEGIN, END = range(4)
@@ -33,7 +37,9 @@ _BLOCK_PAIRS = 20_000
 _LEARNED_FROM = 500_000
 """Pairs, evenly spread, that the subwords are learned from: more change little and cost memory."""
 
-Pair = tuple[str, str]
+SIDES = ("source", "target")
+
+_Work = tuple[list[RawPair], Files]
 
 
 def check(order: Order) -> None:
@@ -56,33 +62,37 @@ def inputs(order: Order) -> Mapping[str, object]:
 
 
 def make(order: Order, writing: Writing) -> None:
-    """Learn the subwords from the training text, then encode each split, a block at a time.
+    """Learn the subwords from the training text, then encode each split, a few blocks at a time.
 
     Raises:
-        DataCorrupt: the two sides of a corpus have different numbers of lines, or nothing is left of one.
+        DataCorrupt: the two sides of a corpus have different numbers of lines, nothing is left of one, or a sentence
+            that is evaluated is empty or no UTF-8.
     """
     corpora = corpora_of(order)
-    model = learn(corpora["train"], order.vocabulary or DEFAULT_VOCABULARY)
+    counts = {split: sum(map(count, files)) for split, files in corpora.items()}
+    model = learn(corpora["train"], counts["train"], order.vocabulary or DEFAULT_VOCABULARY)
     writing.unit = "sentence pairs"
     writing.write("pieces.model", model.serialized_model_proto())
     writing.vocabulary_size = model.vocab_size()
     for split, files in corpora.items():
-        for side in ("source", "target"):
+        for side in SIDES:
             writing.array(f"{split}_{side}", "<i4")
             writing.array(f"{split}_{side}_ends", "<i8")
-        longest = None if split != "train" else int(order.of.options.get("longest", _LONGEST))
-        writing.counts[split] = _encode(files, split, model, writing, longest)
+        if split == "train":
+            writing.counts[split] = _encode(files, model, writing, int(order.of.options.get("longest", _LONGEST)))
+        else:
+            writing.counts[split] = _encode_evaluated(files, split, model, writing)
         if not writing.counts[split]:
             raise DataCorrupt(f"Nothing is left of the {split} split.", why=f"Left out: {dict(writing.skipped)}.")
 
 
-def corpora_of(order: Order) -> dict[str, list[tuple[Path, Path]]]:
+def corpora_of(order: Order) -> dict[str, list[Files]]:
     """Split -> its corpora, the files of source and target of each; by the data set's options.
 
     `{side}`: newstest2014 was published for the other direction, its German the source and its English the reference.
     """
     source, target = str(order.of.options["source"]), str(order.of.options["target"])
-    corpora: dict[str, list[tuple[Path, Path]]] = {}
+    corpora: dict[str, list[Files]] = {}
     for split in ("train", "valid", "test"):
         stems = str(order.of.options[split]).split()
         corpora[split] = [
@@ -92,18 +102,17 @@ def corpora_of(order: Order) -> dict[str, list[tuple[Path, Path]]]:
     return corpora
 
 
-def learn(files: list[tuple[Path, Path]], vocabulary: int) -> SentencePieceProcessor:
-    """The subwords of both sides of a text: byte-pair encoding, the same result for the same text."""
+def learn(files: list[Files], pairs: int, vocabulary: int) -> SentencePieceProcessor:
+    """The subwords of both sides of a text of so many pairs: byte-pair encoding, the same result for the same text."""
     import sentencepiece
 
-    total = sum(1 for _ in _all_pairs(files))
-    step = max(1, -(-total // _LEARNED_FROM))
-    sample = itertools.islice(_all_pairs(files), 0, None, step)
-    sides = (line for pair in sample if pair is not None for line in pair if line)
+    sample = itertools.islice(_with_files(files), 0, None, max(1, -(-pairs // _LEARNED_FROM)))
+    texts = (_text_of(pair, of) for pair, of in sample)
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sides, model_writer=model, vocab_size=vocabulary, model_type="bpe",
+            sentence_iterator=(side for text in texts if text is not None for side in text if side),
+            model_writer=model, vocab_size=vocabulary, model_type="bpe",
             character_coverage=0.9998, hard_vocab_limit=False, num_threads=1, shuffle_input_sentence=False,
             pad_id=PAD, unk_id=UNKNOWN, bos_id=BEGIN, eos_id=END, minloglevel=2,
         )  # fmt: skip
@@ -114,88 +123,96 @@ def learn(files: list[tuple[Path, Path]], vocabulary: int) -> SentencePieceProce
     return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
-def _encode(
-    files: list[tuple[Path, Path]], split: str, model: SentencePieceProcessor, writing: Writing, longest: int | None
-) -> int:
-    """Write a split's ids; the number of pairs. No pair is too long or too short where `longest` is None."""
-    import numpy as np
+@dataclass(frozen=True)
+class _Block:
+    """What became of consecutive pairs."""
 
-    kept, ends = 0, {"source": 0, "target": 0}
-    raw: tuple[list[str], list[str]] = ([], [])
-    for block in _blocks(_all_pairs(files)):
-        pairs = [pair for pair in block if pair is not None]
-        writing.skipped["pairs that are not UTF-8"] += len(block) - len(pairs)
-        encoded = [model.encode([pair[i] for pair in pairs]) for i in (0, 1)]
-        chosen = [
-            i for i, (a, b) in enumerate(zip(*encoded, strict=True)) if longest is None or _fits(a, b, longest, writing)
-        ]
-        for side, ids in zip(ends, encoded, strict=True):
-            sizes = np.array([len(ids[i]) for i in chosen], np.int64)
-            flat = np.fromiter(itertools.chain.from_iterable(ids[i] for i in chosen), np.int32)
-            writing.append(f"{split}_{side}", flat)
-            writing.append(f"{split}_{side}_ends", ends[side] + sizes.cumsum())
-            ends[side] += int(sizes.sum())
-        kept += len(chosen)
-        if longest is None:
-            for i in (0, 1):
-                raw[i].extend(pair[i] for pair in pairs)
-    if longest is None:
-        for side, lines in zip(ends, raw, strict=True):
-            writing.write(f"{split}.{side}.txt", "".join(f"{line}\n" for line in lines).encode())
+    ids: tuple[npt.NDArray[Any], npt.NDArray[Any]]
+    """Of each side, all sentences one after the other."""
+    sizes: tuple[npt.NDArray[Any], npt.NDArray[Any]]
+    """Pieces of each sentence."""
+    skipped: Counter[str]
+
+
+def _encode(files: list[Files], model: SentencePieceProcessor, writing: Writing, longest: int) -> int:
+    """Write the training split's ids; the number of pairs."""
+
+    def encoded(work: _Work) -> _Block:
+        texts = [_text_of(pair, work[1]) for pair in work[0]]
+        return _encoded([text for text in texts if text is not None], model, longest, texts.count(None))
+
+    work = ((block, of) for of in files for block in blocks(raw_pairs(of), _BLOCK_PAIRS))
+    kept, ends = 0, [0, 0]
+    # The library computes without Python's lock: as many blocks at a time as there are cores.
+    for block in _in_order(encoded, work, len(os.sched_getaffinity(0))):
+        writing.skipped.update(block.skipped)
+        kept += _append("train", block, ends, writing)
     return kept
 
 
-def _fits(source: list[int], target: list[int], longest: int, writing: Writing) -> bool:
-    if not source or not target:
-        writing.skipped["pairs with an empty side"] += 1
-        return False
-    if max(len(source), len(target)) > longest:
-        writing.skipped[f"pairs of more than {longest} pieces"] += 1
-        return False
-    return True
+def _encode_evaluated(files: list[Files], split: str, model: SentencePieceProcessor, writing: Writing) -> int:
+    """Write the ids and the lines of a split that is evaluated, in which every sentence counts."""
+    texts = []
+    for number, (pair, of) in enumerate(_with_files(files), 1):
+        text = _text_of(pair, of)
+        if text is None or not all(text):
+            raise DataCorrupt(
+                f"Pair {number:,} of the {split} split {'has an empty side' if text else 'is not UTF-8'}.",
+                why=f"It comes from {of[0]} and {of[1]}; every sentence of this split counts in the result.",
+                fix="Mend it in both files, or take it out of both.",
+            )
+        texts.append(text)
+    for i, side in enumerate(SIDES):
+        writing.write(f"{split}.{side}.txt", "".join(f"{text[i]}\n" for text in texts).encode())
+    return _append(split, _encoded(texts, model, None, 0), [0, 0], writing)
 
 
-def _all_pairs(files: list[tuple[Path, Path]]) -> Iterator[Pair | None]:
-    """The pairs of all corpora; None for a pair of which a side is no UTF-8.
+def _encoded(texts: list[Pair], model: SentencePieceProcessor, longest: int | None, undecoded: int) -> _Block:
+    """The ids of the pairs; those that do not fit are left out, unless `longest` is None."""
+    import numpy as np
 
-    Raises:
-        DataCorrupt: the sides of a corpus have different numbers of lines.
-    """
-    for source, target in files:
-        nothing = object()
-        for number, pair in enumerate(itertools.zip_longest(_lines(source), _lines(target), fillvalue=nothing)):
-            if nothing in pair:
-                short, long = (source, target) if pair[0] is nothing else (target, source)
-                raise DataCorrupt(
-                    f"{short} and {long} are not two sides of one text.",
-                    why=f"{short.name} ends after {number:,} lines, {long.name} goes on.",
-                    fix="Replace both by intact copies.",
-                )
-            yield None if None in pair else (str(pair[0]), str(pair[1]))
-
-
-_SEGMENT = re.compile(rb"<seg[^>]*>(.*?)</seg>", re.DOTALL)
+    ids = [model.encode([text[i] for text in texts], num_threads=1) for i in (0, 1)]
+    sizes = np.array([[len(sentence) for sentence in side] for side in ids], np.int64).reshape(2, -1)
+    empty = (sizes == 0).any(0)
+    long = (sizes > longest).any(0) & ~empty if longest is not None else np.zeros_like(empty)
+    keep = ~(empty | long)
+    skipped = {
+        "pairs that are not UTF-8": undecoded,
+        "pairs with an empty side": int(empty.sum()),
+        f"pairs of more than {longest} pieces": int(long.sum()),
+    }
+    flat = [np.fromiter(itertools.chain.from_iterable(itertools.compress(side, keep)), np.int32) for side in ids]
+    return _Block((flat[0], flat[1]), (sizes[0, keep], sizes[1, keep]), Counter(skipped))
 
 
-def _lines(path: Path) -> Iterator[str | None]:
-    """A file's sentences, in plain lines or in the SGML of WMT's test sets; None for one that is not UTF-8."""
-    with path.open("rb") as file:
-        sgml = path.suffix == ".sgm"
-        sentences: Iterable[bytes] = (m[1] for m in _SEGMENT.finditer(file.read())) if sgml else file
-        for sentence in sentences:
-            try:
-                # Only the line feed ends a line: Unicode's own separators occur inside of sentences.
-                yield " ".join(_unescaped(sentence.decode(), sgml).split())
-            except UnicodeDecodeError:
-                yield None
+def _append(split: str, block: _Block, ends: list[int], writing: Writing) -> int:
+    """Write a block behind those before it, whose sides end at `ends`, which is moved on; its number of pairs."""
+    for i, side in enumerate(SIDES):
+        writing.append(f"{split}_{side}", block.ids[i])
+        writing.append(f"{split}_{side}_ends", ends[i] + block.sizes[i].cumsum())
+        ends[i] += len(block.ids[i])
+    return len(block.sizes[0])
 
 
-def _unescaped(text: str, sgml: bool) -> str:
-    import html
-
-    return html.unescape(text) if sgml else text
+def _with_files(files: list[Files]) -> Iterator[tuple[RawPair, Files]]:
+    return ((pair, of) for of in files for pair in raw_pairs(of))
 
 
-def _blocks(pairs: Iterator[Any]) -> Iterator[list[Any]]:
-    while block := list(itertools.islice(pairs, _BLOCK_PAIRS)):
-        yield block
+def _text_of(pair: RawPair, of: Files) -> Pair | None:
+    """The pair's text; None where a side is not UTF-8."""
+    try:
+        return decoded(pair, of)
+    except UnicodeDecodeError:
+        return None
+
+
+def _in_order(function: Callable[[_Work], _Block], work: Iterable[_Work], workers: int) -> Iterator[_Block]:
+    """Results in the order of the work, by several threads; never more of it in memory than is being done and next."""
+    with ThreadPoolExecutor(workers) as pool:
+        begun: deque[Future[_Block]] = deque()
+        for item in work:
+            begun.append(pool.submit(function, item))
+            if len(begun) > workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()

@@ -33,9 +33,9 @@ _KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa) ([A-Za-z0-9+/=]{60
 class Aws:
     """See `cloud.Cloud`."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, api: Api | None = None) -> None:
         self.region = region
-        self.api = Api(region)
+        self.api = api or Api(region)
 
     def preflight(self, blueprint: Blueprint, adding: int) -> Place:
         account = str(self.api.call("sts", "get_caller_identity")["Account"])
@@ -167,9 +167,11 @@ class Aws:
             return text
 
 
-def all_regions() -> list[str]:
-    """The regions that the account has switched on."""
-    return sorted(str(r["RegionName"]) for r in Api("us-east-1").call("ec2", "describe_regions")["Regions"])
+def everywhere() -> list[Aws]:
+    """Every region that the account has switched on: its own list, which may be newer than ours."""
+    api = Api("us-east-1")
+    names = sorted(str(r["RegionName"]) for r in api.call("ec2", "describe_regions")["Regions"])
+    return [Aws(name, api.elsewhere(name)) for name in names]
 
 
 def host_keys_in(console: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -39,11 +40,28 @@ class AwsRefused(PreflightError):
         return "NotFound" in self.code or self.code == "InvalidPlacementGroup.Unknown"
 
 
+class _Login:
+    """What all regions share: the credentials, and the descriptions of the services, which take long to read."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # a session of boto3 makes one client at a time
+
+    @cached_property
+    def session(self) -> Any:
+        return boto3.session.Session()
+
+
 class Api:
     """AWS in one region, with the user's own credentials."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, login: _Login | None = None) -> None:
         self.region = region
+        self._login = login or _Login()
+        self._clients: dict[str, Any] = {}
+
+    def elsewhere(self, region: str) -> Api:
+        """The same account in another region."""
+        return Api(region, self._login)
 
     def call(self, service: str, operation: str, **params: Any) -> dict[str, Any]:
         """One call; raises AwsRefused, or PreflightError when there is no connection or no credentials."""
@@ -61,15 +79,11 @@ class Api:
             for page in client.get_paginator(operation).paginate(**params):
                 yield from page[key]
 
-    @cached_property
-    def _session(self) -> Any:
-        return boto3.session.Session(region_name=self.region)
-
-    @cached_property
-    def _clients(self) -> dict[str, Any]:
-        return {}
-
     def _client(self, service: str) -> Any:
+        with self._login.lock:
+            return self._made(service)
+
+    def _made(self, service: str) -> Any:
         if service not in self._clients:
             config = botocore.config.Config(
                 connect_timeout=5,
@@ -78,7 +92,7 @@ class Api:
                 retries={"mode": "standard", "total_max_attempts": 4},
             )
             with _translated(service):
-                self._clients[service] = self._session.client(service, config=config)
+                self._clients[service] = self._login.session.client(service, self.region, config=config)
         return self._clients[service]
 
 

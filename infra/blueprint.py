@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -80,6 +82,11 @@ class Blueprint:
         known["machine"] = None if raw["machine"] is None else Machine(**raw["machine"])
         known["ports"] = tuple(raw.get("ports", ()))
         return cls(**known)
+
+
+def this_owner() -> str:
+    """Who rents from here, as the tags say it: `ada@lab-1`."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"[:120]
 
 
 def iso(epoch: int) -> str:

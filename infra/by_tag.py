@@ -37,9 +37,9 @@ def cloud_for(spec: FleetSpec) -> Cloud:
 def places(cloud: str, region: str, project: str = "", *, everywhere: bool) -> list[tuple[str, Cloud]]:
     """The places to look at for fleets by tag, each with the name of its region."""
     if cloud == "aws" and everywhere:
-        from .aws import all_regions
+        from .aws import everywhere as all_regions
 
-        return [(name, cloud_for(FleetSpec(name="all", cloud="aws", region=name))) for name in all_regions()]
+        return [(place.region, place) for place in all_regions()]
     spec = FleetSpec(name="all", cloud=cloud, region=region, project=project)  # type: ignore[arg-type]  # checked there
     if cloud == "gcp":
         from .gcp import Gcp
@@ -51,7 +51,17 @@ def places(cloud: str, region: str, project: str = "", *, everywhere: bool) -> l
 
 def expired(cloud: Cloud, now: float) -> list[TaggedFleet]:
     """Fleets past their deadline, found by tag alone: what a node's own timer should have ended and did not."""
-    return [f for f in cloud.fleets() if f.expires_epoch is not None and f.expires_epoch <= now]
+    return [fleet for fleet in cloud.fleets() if is_expired(fleet, now)]
+
+
+def is_expired(fleet: TaggedFleet, now: float) -> bool:
+    """Whether it is past its deadline; one that shows none is nobody's to remove."""
+    return fleet.expires_epoch is not None and fleet.expires_epoch <= now
+
+
+def is_of(fleet: TaggedFleet, owner: str) -> bool:
+    """Whether that owner rented it; GCP keeps the owner as its labels can spell it."""
+    return fleet.owner in (owner, label(owner))
 
 
 def collect(cloud: Cloud, fleet: TaggedFleet) -> None:
@@ -72,9 +82,7 @@ def destroy_by_tag(folder: FleetFolder, like: Blueprint, watcher: Watcher) -> Te
     """Remove all fleets of that name that carry this user's mark; `like` says the name, the place and the owner."""
     spec = like.spec
     cloud = cloud_for(spec)
-    # GCP keeps the owner as its labels can spell it.
-    owners = (like.owner, label(like.owner)) if spec.cloud == "gcp" else (like.owner,)
-    mine = [f for f in cloud.fleets() if f.name == spec.name and f.owner in owners]
+    mine = [f for f in cloud.fleets() if f.name == spec.name and is_of(f, like.owner)]
     if not mine:
         where = "the project" if spec.cloud == "gcp" else f"{spec.cloud} {spec.region}".rstrip()
         raise PreflightError(f"No fleet {spec.name} of yours is to be found in {where}.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import secrets
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from ..errors import PreflightError, ResultsInvalid, UsageError
 from . import existing, ssh
 from . import fleet as fleets
 from .address import my_cidr
-from .blueprint import Blueprint
+from .blueprint import Blueprint, this_owner
 from .by_tag import cloud_for, destroy_by_tag
 from .catalogue import load as load_catalogue
 from .catalogue import utc_today
@@ -251,7 +249,7 @@ def _new_blueprint(spec: FleetSpec, quote: Quote) -> Blueprint:
         machine=quote.chosen.machine if quote.chosen else None,
         zone=spec.zone or "",
         created=int(time.time()),
-        owner=f"{getpass.getuser()}@{socket.gethostname()}"[:120],
+        owner=this_owner(),
         version=__version__,
         public_key="",
     )

@@ -1,4 +1,4 @@
-"""The only file that imports google.cloud: one call at a time, errors in our own tree."""
+"""The only file that imports google.cloud and its login: one call at a time, errors in our own tree."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import google.auth
 import google.auth.exceptions
+import google.auth.transport.requests
 import requests
 from google.api_core import exceptions, retry
 from google.api_core.client_options import ClientOptions
@@ -29,6 +30,9 @@ _LOGIN = (
     "Log in (gcloud auth application-default login), or set GOOGLE_APPLICATION_CREDENTIALS to the path of a key file."
 )
 _PROJECT = "Add --project PROJECT-ID, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project PROJECT-ID`."
+_PRICES = "https://cloudbilling.googleapis.com/v1/"
+_COMPUTE_ENGINE = "services/6F81-5844-456A"
+_PAGE = 5000
 # A call that was never answered is asked again for a while; a refusal is an answer.
 _RETRY = retry.Retry(
     predicate=retry.if_exception_type(exceptions.ServiceUnavailable, exceptions.TooManyRequests),
@@ -116,11 +120,7 @@ class Api:
 
     @cached_property
     def _credentials(self) -> tuple[Any, str | None]:
-        try:
-            found: tuple[Any, str | None] = google.auth.default(scopes=_SCOPES)
-            return found
-        except google.auth.exceptions.GoogleAuthError as error:
-            raise PreflightError("There are no Google Cloud credentials.", why=str(error), fix=_LOGIN) from None
+        return _login()
 
     def _method(self, service: str, operation: str) -> Any:
         with self._lock:
@@ -130,6 +130,57 @@ class Api:
                 client = getattr(compute_v1, f"{service}Client")
                 self._clients[service] = client(credentials=self._credentials[0], client_options=options)
         return getattr(self._clients[service], operation)
+
+
+def price_list(project: str = "") -> Iterator[Mapping[str, Any]]:
+    """The rows of Compute Engine's price list in US dollars, as the Cloud Billing Catalog API writes them in JSON.
+
+    GOOGLE_CLOUD_BILLING_CUSTOM_ENDPOINT, which Terraform's provider reads, holds here too.
+
+    Args:
+        project: who asks; it needs that API switched on. Empty is the login's own.
+
+    Raises:
+        GcpRefused, PreflightError: as for every call.
+    """
+    credentials, named = _login()
+    project = project or named or ""
+    if project and hasattr(credentials, "with_quota_project"):
+        credentials = credentials.with_quota_project(project)
+    base = os.environ.get("GOOGLE_CLOUD_BILLING_CUSTOM_ENDPOINT") or _PRICES
+    url = f"{base.rstrip('/')}/{_COMPUTE_ENGINE}/skus"
+    asked: dict[str, Any] = {"currencyCode": "USD", "pageSize": _PAGE}
+    new_session: Any = google.auth.transport.requests.AuthorizedSession  # has no types
+    with _translated("the price list"), new_session(credentials) as session:
+        while True:
+            answer = session.get(url, params=asked, timeout=CALL_TIMEOUT_S)
+            if answer.status_code != 200:
+                raise _price_list_refused(answer, project)
+            page = answer.json()
+            yield from page.get("skus", ())
+            if not page.get("nextPageToken"):
+                return
+            asked["pageToken"] = page["nextPageToken"]
+
+
+def _price_list_refused(answer: requests.Response, project: str) -> GcpRefused:
+    try:
+        error = answer.json()["error"]
+        reason, message = str(error.get("status", "")), str(error.get("message", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason, message = "", answer.text[:300]
+    of = f" --project {project}" if project else ""
+    hint = f"gcloud services enable cloudbilling.googleapis.com{of}" if answer.status_code == 403 else ""
+    return GcpRefused("the price list", answer.status_code, reason, message, hint)
+
+
+def _login() -> tuple[Any, str | None]:
+    """The credentials, and the project that they or the environment name."""
+    try:
+        found: tuple[Any, str | None] = google.auth.default(scopes=_SCOPES)
+        return found
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise PreflightError("There are no Google Cloud credentials.", why=str(error), fix=_LOGIN) from None
 
 
 def _operations_of(operation: Any) -> tuple[str, dict[str, str]]:

@@ -28,5 +28,5 @@ def refuse_if_held(folder: FleetFolder, what: str, *, force: bool = False) -> No
         f"The fleet {folder.name} is in use and cannot be {what}: the run {holder.run_id} goes on there.",
         why=f"{who} {where} holds it; the run would be lost, with all that is on its nodes alone.",
         fix=f"Wait for it (mlb bench attach {holder.run_id}), stop it (mlb bench stop {holder.run_id}), "
-        "or add --force to lose it.",
+        "or add --force: `destroy --force` stops it and brings its files here first, `apply --force` loses it.",
     )

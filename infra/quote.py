@@ -224,16 +224,20 @@ def _warnings(spec: FleetSpec, chosen: Offer, rest: tuple[Offer, ...], today: da
 
 
 def _price_hint(chosen: Offer) -> str:
-    if chosen.machine.cloud != "aws":
-        return ""
-    return f" `mlb catalog refresh --region {chosen.region}` asks AWS's price list for it."
+    return f" `{_refresh(chosen)}` asks {chosen.machine.cloud.upper()}'s price list for it."
+
+
+def _refresh(chosen: Offer) -> str:
+    return f"mlb catalog refresh --cloud {chosen.machine.cloud} --region {chosen.region}"
 
 
 def _age_warning(chosen: Offer, today: date) -> list[str]:
     if chosen.dated is None:
-        return ["The source does not say from which day this price is."]
+        return [f"The source does not say from which day this price is; `{_refresh(chosen)}` asks for today's."]
     age = (today - chosen.dated).days
-    return [f"The price is {age} days old (more than {MAX_AGE_DAYS})."] if age > MAX_AGE_DAYS else []
+    if age <= MAX_AGE_DAYS:
+        return []
+    return [f"The price is {age} days old (more than {MAX_AGE_DAYS}); `{_refresh(chosen)}` asks for today's."]
 
 
 def _number(value: Decimal | None) -> float | None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,9 @@ class NormalisedAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The context, (B, T, H), and the attention, (B, T, S)."""
         v_H = self.length * self.direction / self.direction.norm()
-        sums = self.query(query_BTH)[:, :, None] + keys_BSH[:, None] + self.bias
-        scores_BTS = torch.tanh(sums) @ v_H
+        # One pass over (B, T, S, H) for the sum, one for tanh: this is the largest tensor of the model.
+        sums_BTSH = (self.query(query_BTH) + self.bias)[:, :, None] + keys_BSH[:, None]
+        scores_BTS = sums_BTSH.tanh_() @ v_H
         attention_BTS = scores_BTS.masked_fill(~real_BS[:, None], -torch.inf).softmax(-1)
         return attention_BTS @ memory_BSH, attention_BTS
 
@@ -60,7 +60,7 @@ class GNMT(nn.Module):
         self.config = config
         width = config.width
         self.embedding = nn.Embedding(config.vocabulary, width)
-        self.both_ways = nn.LSTM(width, width, batch_first=True, bidirectional=True)
+        self.forth, self.back = (nn.LSTM(width, width, batch_first=True) for _ in range(2))
         sizes = [2 * width, *[width] * (config.layers - 2)]
         self.encoder = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in sizes)
         self.first = nn.LSTM(width, width, batch_first=True)
@@ -80,15 +80,24 @@ class GNMT(nn.Module):
         return scores_BTV
 
     def encode(self, source_BS: Tensor, real_BS: Tensor) -> Tensor:
-        """What the encoder makes of the source, (B, S, H)."""
-        packed = pack_padded_sequence(
-            self._dropped(self.embedding(source_BS)), real_BS.sum(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        x, _ = pad_packed_sequence(self.both_ways(packed)[0], batch_first=True, total_length=source_BS.shape[1])
+        """What the encoder makes of the source, (B, S, H); behind a sentence's end it holds nothing of use."""
+        x = self._read_both_ways(self._dropped(self.embedding(source_BS)), real_BS.sum(1))
         for i, layer in enumerate(self.encoder):
             y = layer(self._dropped(x))[0]
             x = y if i == 0 else y + x
         return x
+
+    def _read_both_ways(self, x_BSH: Tensor, lengths_B: Tensor) -> Tensor:
+        """The first layer, (B, S, 2 H): backwards from each sentence's own end.
+
+        Mirroring what is real does what packed sequences are for, without lengths on the host: a GPU would have to
+        stop for them, and a CPU computes packed sequences one piece at a time.
+        """
+        places_S = torch.arange(x_BSH.shape[1], device=x_BSH.device)
+        mirrored_BS = torch.where(places_S < lengths_B[:, None], lengths_B[:, None] - 1 - places_S, places_S)
+        sentences_B1 = torch.arange(len(x_BSH), device=x_BSH.device)[:, None]
+        back_BSH = self.back(x_BSH[sentences_B1, mirrored_BS])[0]
+        return torch.cat([self.forth(x_BSH)[0], back_BSH[sentences_B1, mirrored_BS]], 2)
 
     # --- decoding piece by piece --------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def charts_of(metrics: Metrics, series: Series | None) -> list[Chart]:
     """Every chart that the run has data for."""
     charts = [quality(metrics)]
     if series:
-        charts += [split_over_time(series), throughput(metrics, series), loss(series)]
+        charts += [split_over_time(series, metrics.split), throughput(metrics, series), loss(series)]
     charts.insert(2, split_by_rank(metrics.split, metrics.communication))
     return [chart for chart in charts if chart]
 
@@ -70,12 +70,14 @@ def quality(metrics: Metrics) -> Chart | None:
     )
 
 
-def split_over_time(series: Series) -> Chart | None:
+def split_over_time(series: Series, split: Split) -> Chart | None:
     """What the mean rank did, moment by moment, in percent of the time."""
     parts = [part for part in PARTS if part in series.parts_s] + sorted(set(series.parts_s) - set(PARTS))
     if not parts:
         return None
-    shares = {part: 100 * series.parts_s[part] / series.width_s for part in parts}
+    shares = {"launch": _launching(series, split)} if split.ranks else {}
+    shares |= {part: 100 * series.parts_s[part] / series.width_s for part in parts}
+    parts = list(shares)
     edges = [i * series.width_s for i in range(series.buckets + 1)]
     x, y = x_axis(0, edges[-1]), Axis(0, 100, 256, 14)
     below = np.zeros(series.buckets)
@@ -87,7 +89,7 @@ def split_over_time(series: Series) -> Chart | None:
     return Chart(
         id="split-over-time",
         title="Where the time went, over time",
-        about="Shares of the mean rank's time, stacked; what stays empty is launch, ending and unaccounted time.",
+        about="Shares of the mean rank's time, stacked; what stays empty is ending and unaccounted time.",
         x_label="seconds from the launch",
         y_label="% of the time",
         x_ticks=x.ticks(),
@@ -96,6 +98,13 @@ def split_over_time(series: Series) -> Chart | None:
         legend=tuple((f"part-{part}", words(part)) for part in parts),
         table=_over_time(series, shares, parts),
     )
+
+
+def _launching(series: Series, split: Split) -> np.ndarray:
+    """Percent of each bucket that lies before the mean rank's log begins: the logs cannot tell of it."""
+    starts = series.width_s * np.arange(series.buckets)
+    inside = [np.clip((rank.seconds("launch") - starts) / series.width_s, 0.0, 1.0) for rank in split.ranks]
+    return np.asarray(100 * np.mean(inside, axis=0))
 
 
 def split_by_rank(split: Split, communication: Communication | None = None) -> Chart | None:

@@ -15,9 +15,12 @@ from .. import __version__
 from ..results import reproduce
 from ..results.compare_report import render_comparison
 from ..results.comparison import Comparison
+from ..results.cost import target_words_of, words_of
 from ..results.metrics import Metrics
 from ..results.report import render
 from ..results.run import RunFolder, RunSpec
+from ..results.scale import Scaling
+from ..results.scale_report import render_scaling
 from ..results.series import Series
 from ..results.text import sanitise
 from ..results.verdict import GOAL_REACHED
@@ -25,14 +28,15 @@ from .charts import charts_of
 from .compare_charts import charts_of_comparison
 from .environment import environments
 from .plot import Chart
+from .png import plain_style
+from .scale_charts import LEAD, charts_of_scaling
 
 
-def run_page(folder: RunFolder, metrics: Metrics, series: Series | None, cost: str = "") -> str:
+def run_page(folder: RunFolder, metrics: Metrics, series: Series | None) -> str:
     """The page of one run.
 
     Args:
         series: the run over time; without it the charts that need it are left out.
-        cost: what the run cost, in words; empty where that is not known.
     """
     spec = metrics.spec
     return page(
@@ -40,7 +44,7 @@ def run_page(folder: RunFolder, metrics: Metrics, series: Series | None, cost: s
         title=f"{spec.task} {spec.goal} {spec.run_id}",
         report=render(metrics),
         reached=metrics.status == GOAL_REACHED,
-        header=tuple(_header(metrics, cost)),
+        header=tuple(_header(metrics)),
         charts=charts_of(metrics, series),
         environment=environments(folder, spec.ranks),
         reproduce=_command(spec),
@@ -57,8 +61,25 @@ def comparison_page(comparison: Comparison) -> str:
         title=report.title[0],
         report=report,
         mixed=bool(comparison.mixed),
+        lead=(),
         charts=charts_of_comparison(comparison),
         reproduce=[_command(spec) for spec in runs],
+    )
+
+
+def scaling_page(scaling: Scaling) -> str:
+    """The page of a scaling series."""
+    report, charts = render_scaling(scaling), charts_of_scaling(scaling)
+    lead = [chart for chart in charts if chart.id in LEAD]
+    return page(
+        "report/compare.html.j2",
+        title=report.title[0],
+        report=report,
+        mixed=False,
+        lead=lead,
+        charts=[chart for chart in charts if chart not in lead],
+        # One command made them all.
+        reproduce=[shlex.join(sanitise(word) for word in scaling.runs[0].metrics.spec.argv)],
     )
 
 
@@ -75,7 +96,7 @@ def picture(chart: Chart) -> str:
     """A chart as an SVG file of its own, for papers."""
     macro: Any = _environment().get_template("report/chart.svg.j2").module
     # As plain text: a Markup would escape what is put in front of it.
-    drawn = str(macro.svg(chart, _style("chart.css")))
+    drawn = str(macro.svg(chart, Markup(plain_style(_style("chart.css")))))  # noqa: S704  # a file of the package
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + drawn.strip() + "\n"
 
 
@@ -88,19 +109,20 @@ def when(unix_ns: int) -> str:
 
 
 def pictures(charts: Sequence[Chart]) -> Iterator[tuple[str, str]]:
-    """File names and contents of all charts."""
-    yield from ((f"{chart.id}.svg", picture(chart)) for chart in charts)
+    """Names without an ending, and SVG files, of all charts."""
+    yield from ((chart.id, picture(chart)) for chart in charts)
 
 
-def _header(metrics: Metrics, cost: str) -> Iterator[tuple[str, str]]:
+def _header(metrics: Metrics) -> Iterator[tuple[str, str]]:
     spec = metrics.spec
     yield "What", sanitise(f"{spec.task}, goal {spec.goal}, recipe {spec.recipe}, on {spec.dataset}")
     hosts = len(metrics.hosts)
     yield "Where", sanitise(f"fleet {spec.fleet}: {spec.ranks} ranks on {hosts or '?'} host{'' if hosts == 1 else 's'}")
     yield "When", when(metrics.launched_unix_ns)
     yield "Division", sanitise(f"{spec.division}, {'' if spec.comparable else 'not '}comparable")
-    if cost:
-        yield "Cost", sanitise(cost)
+    yield "Cost", sanitise(words_of(metrics))
+    if to_target := target_words_of(metrics):
+        yield "  to the target", sanitise(to_target)
 
 
 def _command(spec: RunSpec) -> str:

@@ -46,6 +46,17 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Label:
+    """Words in the picture, beside what they name."""
+
+    x: float
+    y: float
+    text: str
+    css: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
 class Rule:
     """A horizontal line across the chart, with its meaning."""
 
@@ -69,6 +80,7 @@ class Chart:
     shapes: tuple[Shape, ...] = ()
     dots: tuple[Dot, ...] = ()
     rules: tuple[Rule, ...] = ()
+    labels: tuple[Label, ...] = ()
     legend: tuple[tuple[str, str], ...] = ()
     """CSS class and words, in the order in which they are stacked or listed."""
     table: Table | None = None

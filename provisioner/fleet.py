@@ -45,6 +45,9 @@ class Fleet:
     nodes: tuple[FleetNode, ...]
     folder: Path
     """Holds `fleet.json`, the key and the pinned host keys."""
+    price_source: str = ""
+    created_unix_s: float | None = None
+    """When it was begun; None where its file does not say."""
 
     @property
     def key(self) -> Path:
@@ -108,6 +111,8 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> Fleet:
         usd_per_hour=None if price is None else float(price),
         nodes=tuple(_node(node) for node in raw["nodes"]),
         folder=folder,
+        price_source=str(raw.get("price_source", "")),
+        created_unix_s=(raw.get("blueprint") or {}).get("created"),
     )
     _ = fleet.expires_unix_s  # a date that is none is found here
     return fleet

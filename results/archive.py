@@ -33,7 +33,7 @@ _CHUNK: Final = 1 << 20
 
 # What a run folder holds (docs/run-folder.md), `pids/` left out: it says nothing once the run is over.
 _MEMBERS: Final = re.compile(
-    r"(run|plan|metrics|fleet)\.json|(node|environment)-\d{5}\.json|stop-requested"
+    r"(run|plan|metrics|fleet|health)\.json|(node|environment)-\d{5}\.json|stop-requested"
     r"|events/rank-\d{5}\.jsonl|(events/)?resources-\d{5}\.jsonl|logs/(rank|node)-\d{5}\.log|hangs?/[\w.-]+\.txt"
 )
 

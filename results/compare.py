@@ -23,7 +23,7 @@ GROUPS_AT_MOST: Final = 12
 _IDENTITY: Final = frozenset(
     {
         "run_id", "created_unix_ns", "launched_unix_ns", "argv", "beside", "data_path", "data_origin", "seed",
-        "schema_version", "best_possible",
+        "schema_version", "best_possible", "rent",
     }
 )  # fmt: skip
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from .comparison import Comparison, Entry, Fastest, Group, Pair
 from .measure_tables import interval_text, measure_tables, number_text
-from .statistics import MINIMUM_RUNS, Difference, Sample
+from .statistics import MINIMUM_RUNS, Difference, Sample, runs_for
 from .table import Report, Table
 from .text import count, duration, sanitise
+
+_SHARES = (0.02, 0.05, 0.1)
+"""Differences that people claim."""
 
 
 def render_comparison(comparison: Comparison) -> Report:
@@ -52,15 +55,31 @@ def _winner(pair: Pair, difference: Difference, pairs: int, *, less_is_better: b
 
 def _verdicts(comparison: Comparison) -> Iterator[tuple[str, str]]:
     pairs = len(comparison.pairs)
+    if not pairs:
+        yield from _claims(comparison.groups[0])
     if comparison.fastest and not comparison.mixed and len(comparison.groups) > 2:
         yield "Fastest to the target", _fastest(comparison.fastest)
     for pair in comparison.pairs:
         for name, difference, less in (("Time to target", pair.times, True), ("Throughput", pair.rates, False)):
             winner = "" if comparison.mixed else _winner(pair, difference, pairs, less_is_better=less)
-            yield f"{name}, {pair.second.name} : {pair.first.name}", _verdict(difference, winner)
+            yield f"{name}, {pair.second.name} : {pair.first.name}", _verdict(difference, winner, pair)
 
 
-def _verdict(difference: Difference, winner: str) -> str:
+def _claims(group: Group) -> Iterator[tuple[str, str]]:
+    """What runs of one configuration would allow to claim of another one that is as noisy."""
+    for name, sample in (("Time to target", group.times), ("Throughput", group.rates)):
+        needed = {share: runs_for(sample.values, share) for share in _SHARES}
+        told = [f"{100 * share:.0f} %: {count(n, 'run')}{_more(n, sample)}" for share, n in needed.items() if n]
+        if told:
+            yield f"{name}, a difference of", "; ".join(told) + ", of each configuration with this spread"
+
+
+def _more(needed: int, sample: Sample) -> str:
+    more = needed - len(sample.values)
+    return f" ({more} more)" if more > 0 else ""
+
+
+def _verdict(difference: Difference, winner: str, pair: Pair) -> str:
     if difference.ratio is None:
         return "not compared: not every run that ended reached the target"
     if difference.interval is None or difference.p_value is None:
@@ -70,8 +89,15 @@ def _verdict(difference: Difference, winner: str) -> str:
     if winner:
         return f"{numbers}: {winner}"
     needed = difference.runs_needed
-    more = f"; about {needed} runs of each would show a difference of this size" if needed else ""
+    more = (
+        f"; about {needed} runs of each would show a difference of this size{_missing(needed, pair)}" if needed else ""
+    )
     return f"{numbers}: no winner, inside noise{more}"
+
+
+def _missing(needed: int, pair: Pair) -> str:
+    have = min(pair.first.counting, pair.second.counting)
+    return f" ({needed - have} more)" if needed > have else ""
 
 
 def _fastest(fastest: Fastest) -> str:

@@ -35,10 +35,14 @@ class Entry:
     @property
     def crossing_s(self) -> float | None:
         """Where a line between the evaluations crosses the target."""
+        return self.crossing("time")
+
+    def crossing(self, axis: str) -> float | None:
+        """The same on an axis of `points`: of steps and samples, too."""
         if self.time_to_target_s is None:
             return None
         spec = self.metrics.spec
-        return crossing(self.points("time"), spec.target, falls=spec.target_is_upper_bound)
+        return crossing(self.points(axis), spec.target, falls=spec.target_is_upper_bound)
 
     def points(self, axis: str) -> list[tuple[float, float]]:
         """(place, quality) of each evaluation but the test's; `axis` is `time`, `steps` or `samples`."""

@@ -8,6 +8,11 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, text as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, readable by its owner alone, in one step.
 
     Raises:
@@ -15,8 +20,8 @@ def write_text(path: Path, text: str) -> None:
     """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

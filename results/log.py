@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +92,17 @@ class LogTail:
         self.visit(events.append)
         return events
 
-    def visit(self, take: Callable[[Event], object]) -> bool:
-        """As `poll`, but hand each event to `take`; False if there is no file yet."""
+    def visit(self, take: Callable[[Event], object], budget_s: float = math.inf) -> bool:
+        """As `poll`, but hand each event to `take`; False if there is no file yet.
+
+        Args:
+            budget_s: stop at the first piece of the file that ends after so long; the next call goes on from there.
+        """
         handle = _open(self.path)
         if handle is None:
             return False
         try:
-            self._read(handle, take)
+            self._read(handle, take, time.monotonic() + budget_s)
         except OSError as error:
             _unreadable(self.path, error.strerror or str(error))
         finally:
@@ -126,7 +132,7 @@ class LogTail:
         finally:
             os.close(handle)
 
-    def _read(self, handle: int, take: Callable[[Event], object]) -> None:
+    def _read(self, handle: int, take: Callable[[Event], object], until_s: float) -> None:
         # To the size of this moment: a rank that writes faster than this reads cannot hold the caller.
         size = os.fstat(handle).st_size
         if size < self._read_to:
@@ -134,6 +140,8 @@ class LogTail:
         while chunk := os.pread(handle, min(_CHUNK_BYTES, size - self._read_to), self._read_to):
             position, self._read_to = self._read_to, self._read_to + len(chunk)
             self._feed(chunk, position, take)
+            if time.monotonic() > until_s:
+                return
 
     def _start_over(self) -> None:
         """The file was truncated: read it again, and hand out only what was not handed out before."""

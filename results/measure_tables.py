@@ -35,8 +35,35 @@ def measure_tables(comparison: Comparison) -> Iterator[Table]:
             headers = ("group", *(MEASURES[name].label for name in names))
             rows = tuple(_row(group, names) for group in comparison.groups)
             yield Table(title, headers, rows, notes=(note, "Median (95 % interval of it, from 3 runs on)."))
+    if any(group.measures["usd_to_target"].values or group.measures["energy_kj"].values for group in comparison.groups):
+        yield _cost_table(comparison.groups)
     if comparison.effects:
         yield _effects(comparison.effects)
+
+
+def _cost_table(groups: Sequence[Group]) -> Table:
+    names = ("usd_to_target", "usd_billed_to_target", "energy_kj")
+    rows = tuple((*_row(group, names), number_text(price_index(groups[0], group))) for group in groups)
+    return Table(
+        "Cost to the target",
+        ("group", *(MEASURES[name].label for name in names), "price index"),
+        rows,
+        notes=(
+            "At list price, without disks and traffic. On the clock: the nodes used, from the launch to the target. "
+            "Billed: the whole fleet, from its beginning to then, with provisioning and idling. Energy: the whole run.",
+            f"Price index against {groups[0].name}: how much dearer (on the clock) over how much faster; below 1 it is "
+            "worth it.",
+        ),
+    )
+
+
+def price_index(first: Group, second: Group) -> float | None:
+    """Price increase over performance increase, by medians; None where one of them is not known."""
+    prices = [group.measures["usd_to_target"].median for group in (first, second)]
+    times = [group.times.median for group in (first, second)]
+    if not (prices[0] and prices[1] and times[0] and times[1]):
+        return None
+    return (prices[1] / prices[0]) / (times[0] / times[1])
 
 
 def _row(group: Group, names: Sequence[str]) -> tuple[str, ...]:

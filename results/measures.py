@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Final
 
 from .comparison import Effect, EffectOn, Entry
+from .cost import cost_of, energy_j_of
 from .metrics import Metrics
 from .statistics import Sample, paired_of, sample_of
 
@@ -55,6 +56,19 @@ def _final(run: Entry) -> float | None:
     return final.value if final and math.isfinite(final.value) else None
 
 
+def _cost(name: str) -> Callable[[Entry], float | None]:
+    def cost_to_target(run: Entry) -> float | None:
+        cost = cost_of(run.metrics)
+        return getattr(cost, name) if cost and run.time_to_target_s is not None else None
+
+    return cost_to_target
+
+
+def _energy_kj(run: Entry) -> float | None:
+    energy_j = energy_j_of(run.metrics)
+    return None if energy_j is None else energy_j / 1e3
+
+
 def nic_bytes(metrics: Metrics) -> float | None:
     """Bytes that the interfaces of all nodes sent while the run was sampled: evaluations and start-up included.
 
@@ -80,6 +94,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("overlap_percent", "overlap %", _overlap),
         Measure("wire_mb", "MB, formula", _by_formula),
         Measure("nic_mb", "MB, NIC", _by_nic),
+        Measure("usd_to_target", "$ on the clock", _cost("target_clock_usd")),
+        Measure("usd_billed_to_target", "$ billed", _cost("target_billed_usd")),
+        Measure("energy_kj", "GPU energy kJ", _energy_kj),
     )
 }
 """Of a step where it is a time or an amount of data: the mean over the ranks."""

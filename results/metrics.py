@@ -9,10 +9,12 @@ from typing import Any
 from ..errors import ResultsInvalid
 from .communication import Communication, communication_of
 from .consistency import Consistency, consistency_of, warnings_about
+from .cost import cost_of, energy_j_of
 from .doubts import doubts_about
 from .health import CORRUPT_SHOWN
 from .line import finite
 from .overhead import MeasuringCost, measuring_cost
+from .probe import Probe, probe_of
 from .quality import Quality, quality_of
 from .rank import RankRecord
 from .resources import NodeResources, node_resources
@@ -53,6 +55,8 @@ class Metrics:
     split: Split
     communication: Communication | None
     """The ranks' steps compared; None where no step is in the logs of all ranks."""
+    probe: Probe | None
+    """What an all-reduce could do before the run; None where nobody looked."""
     measuring_cost: MeasuringCost | None
     """What measuring costs a step; None in a run that does not measure it."""
     resources: tuple[NodeResources, ...]
@@ -129,7 +133,10 @@ class Metrics:
             "samples": self.samples,
             "time": self.split.to_json(),
             "communication": self.communication and self.communication.to_json(),
+            "probe": self.probe and asdict(self.probe),
             "measuring_cost": self.measuring_cost and asdict(self.measuring_cost),
+            "cost": (cost := cost_of(self)) and cost.to_json(),
+            "energy_j": energy_j_of(self),
             "resources": [asdict(node) for node in self.resources],
             "consistency": asdict(self.consistency),
             "logs": _logs_json(self.records),
@@ -179,6 +186,7 @@ def compute(folder: RunFolder) -> Metrics:
         samples=sum(record.all_steps.samples for record in records),
         split=split,
         communication=communication,
+        probe=probe_of(folder),
         measuring_cost=measuring_cost(records),
         resources=tuple(_resources(folder, spec)),
         consistency=consistency,

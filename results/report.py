@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .communication import Communication
+from .cost import cost_of, energy_j_of, target_words_of, words_of
 from .metrics import Metrics
 from .quality import Evaluation
 from .report_steps import RANKS_SHOWN, step_rows, step_table, what_if_table
@@ -126,6 +127,12 @@ def _times(metrics: Metrics) -> Iterator[tuple[str, str]]:
         yield "Time to target", "target not reached"
     if metrics.split.wall_s is not None:
         yield "Wall time", f"{duration(metrics.split.wall_s)} from {origin} to the end of the last rank's log"
+    if cost_of(metrics):
+        yield "Cost", sanitise(words_of(metrics))
+        if to_target := target_words_of(metrics):
+            yield "  to the target", to_target
+    if energy_j := energy_j_of(metrics):
+        yield "Energy", f"{energy_j / 1e3:,.1f} kJ of all GPUs while they were sampled"
 
 
 def _work(metrics: Metrics) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from .breakdown import STEP_PARTS
 from .communication import Communication, RankTimes, WhatIf
 from .metrics import Metrics
+from .probe import Probe
 from .table import Table
 from .text import count
 
@@ -34,6 +35,8 @@ def step_rows(metrics: Metrics) -> Iterator[tuple[str, str]]:
     found = metrics.communication
     if found is not None and len(found.ranks) > 1 and found.steps:
         yield "Communication", _communication(found)
+        if metrics.probe and found.bus_bytes_per_s:
+            yield "  against the probe", _against(found.bus_bytes_per_s, metrics.probe)
         yield "  overlap", _overlap(found)
         yield "  told apart by", _method(found)
         yield "Waited for", _waited_for(found)
@@ -103,6 +106,12 @@ def _communication(found: Communication) -> str:
     bandwidth = found.bus_bytes_per_s
     rate = f", {bandwidth / 1e6:,.1f} MB/s bus bandwidth" if bandwidth else ""
     return f"{operations or 'none'} a step, {found.payload_bytes_per_step / 1e6:,.3f} MB{rate}"
+
+
+def _against(bus_bytes_per_s: float, probe: Probe) -> str:
+    share = 100 * bus_bytes_per_s / probe.bus_bytes_per_s
+    could = f"{probe.bus_bytes_per_s / 1e6:,.1f} MB/s"
+    return f"{share:.3g} % of the {could} of one all-reduce of {probe.payload_bytes / 1e6:,.1f} MB before the run"
 
 
 def _overlap(found: Communication) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ResultsInvalid
+from .cost import Rent
 from .files import write_text
 from .node import NodeStatus as NodeStatus
 from .node import RankFailure as RankFailure
@@ -89,6 +90,8 @@ class RunSpec:
     nodes: int = 1
     node_names: tuple[str, ...] = ()
     """The fleet's names of the nodes, in rank order; empty on this machine."""
+    rent: Rent | None = None
+    """What the fleet cost when the run was asked for; None in runs of earlier versions."""
     hang_after_s: float = 300.0
     """Seconds without an event of any of a node's ranks after which they count as hanging; start-up and
     evaluations, which log nothing while they last, have six times as long."""
@@ -279,4 +282,10 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             fix="Restore the file from a copy; the event logs beside it are not affected.",
         )
     lists = ("argv", "beside", "caveats", "node_names")
-    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in lists}})
+    try:
+        rent = None if raw.get("rent") is None else Rent(**raw["rent"])
+    except TypeError as error:
+        raise ResultsInvalid(
+            "The run's run.json was edited.", why=f"rent: {error}", fix="Restore the file from a copy."
+        ) from error
+    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in lists}, "rent": rent})

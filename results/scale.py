@@ -1,120 +1,189 @@
-"""A scaling series: what a matrix of runs on more and more nodes says side by side."""
+"""A scaling series: what a matrix of runs on more and more nodes says side by side.
+
+The speed-up of the time to the target is taken apart into what the hardware did and what the training needed:
+
+    T = D / X + R       D samples trained on to the target, X samples a second, R the time off training steps
+    T1 / Tp = (p / p1) x (Xp / X1) / (p / p1) x D1 / Dp x rest
+              ideal      hardware efficiency   statistical efficiency   what is left: evaluations, pauses
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
+from .compare import entry_of
+from .comparison import Entry
 from .matrix import Matrix
-from .metrics import Metrics, compute
 from .run import RunFolder
-from .table import Table, text_of_table
-from .text import sanitise
+from .scale_fit import Fit, fit_of
+from .statistics import Sample, sample_of
 from .verdict import GOAL_MISSED, GOAL_REACHED
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size of the series: means over its runs."""
+    """One size of the series: medians over its runs, ratios against the smallest size."""
 
     nodes: int
     ranks: int
     runs: int
     step_s: float
-    """Mean length of a training step after warm-up, on the slowest rank."""
+    """Mean length of a training step after warm-up, on the slowest rank; median over the runs."""
     step_spread_s: float | None
     """Standard deviation over the runs; None for one."""
-    samples_per_s: float
+    samples_per_s: Sample
+    """Of all ranks, within training steps."""
+    samples_per_step: float
     transfer_s: float | None
     """Of a step, mean over the ranks: the time in which the network worked, hidden under compute or not; None where
     the ranks' steps could not be compared, and for one rank."""
     wait_s: float | None
     """The same of the time in which a rank waited for a slower one."""
-    efficiency: float
-    """Throughput, over that of the smallest size times the ratio of the ranks."""
+    bus_bytes_per_s: float | None
+    """`busbw` of nccl-tests: bytes a rank had to send, over the time in which the network worked."""
+    time_to_target_s: Sample
+    """Interpolated between evaluations; empty unless every run reached the target."""
+    raw_time_to_target_s: Sample
+    """At the evaluation that met it."""
+    samples_to_target: Sample
+    """Interpolated as the time is."""
+    steps_to_target: Sample
+    """At the evaluation that met it."""
+    speed_up: float
+    """Throughput over that of the smallest size."""
+    hardware_efficiency: float
+    """The same, over the ratio of the ranks."""
+    statistical_efficiency: float | None
+    """Samples to the target at the smallest size, over those at this one."""
+    rest: float | None
+    """What remains of the time's speed-up: below 1 where more of the time lies off the training steps."""
+    time_speed_up: float | None
+    """Time to the target at the smallest size, over that at this one."""
+    price_index: float | None
+    """(nodes x time, over those of the smallest size) / time_speed_up: how much dearer over how much faster, with one
+    price for every node; below 1 the nodes are worth it."""
 
 
-def points_of(matrix: Matrix, runs_dir: Path) -> tuple[Point, ...]:
+@dataclass(frozen=True)
+class Scaling:
+    """A series: the sizes that have runs, and the curve through them."""
+
+    matrix: Matrix
+    points: tuple[Point, ...]
+    runs: tuple[Entry, ...]
+    fit: Fit | None
+    """None below two sizes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            **asdict(self.matrix),
+            "points": [asdict(point) for point in self.points],
+            "fit": self.fit and self.fit.to_json(),
+        }
+
+
+def scaling_of(matrix: Matrix, runs_dir: Path) -> Scaling:
     """The sizes that have a run which came to its own end, the smallest first; runs that were interrupted are left out.
 
     Raises:
         ResultsInvalid: a run's folder cannot be read.
     """
-    by_size: dict[tuple[int, int], list[Metrics]] = {}
+    by_size: dict[tuple[int, int], list[Entry]] = {}
     for cell in matrix.cells:
         if cell.succeeded:
-            metrics = compute(RunFolder(runs_dir / cell.run_id))
-            if metrics.status in (GOAL_REACHED, GOAL_MISSED) and _step_s(metrics):
-                by_size.setdefault((metrics.spec.ranks, metrics.spec.nodes), []).append(metrics)
-    sizes = sorted(by_size)
-    rates = {size: mean(m.throughput.samples_per_s or 0.0 for m in by_size[size]) for size in sizes}
-    return tuple(_point(size, by_size[size], rates[size], rates[sizes[0]] / sizes[0][0]) for size in sizes)
+            entry = entry_of(RunFolder(runs_dir / cell.run_id))
+            metrics = entry.metrics
+            if metrics.status in (GOAL_REACHED, GOAL_MISSED) and _step_s(entry) and metrics.throughput.samples_per_s:
+                by_size.setdefault((metrics.spec.ranks, metrics.spec.nodes), []).append(entry)
+    points: list[Point] = []
+    for size in sorted(by_size):
+        points.append(_point(size, by_size[size], points[0] if points else None))
+    fit = fit_of([(point.ranks, point.samples_per_s.values) for point in points])
+    return Scaling(matrix, tuple(points), tuple(run for size in sorted(by_size) for run in by_size[size]), fit)
 
 
-def table_of(matrix: Matrix, points: Sequence[Point]) -> Table:
-    """The series as a table."""
-    headers = ("nodes", "ranks", "runs", "step ms", "samples/s", "efficiency %", "transfer ms", "wait ms")
-    rows = tuple(
-        (
-            str(p.nodes),
-            str(p.ranks),
-            str(p.runs),
-            f"{1e3 * p.step_s:.1f}" + (f" ± {1e3 * p.step_spread_s:.1f}" if p.step_spread_s is not None else ""),
-            f"{p.samples_per_s:,.1f}",
-            f"{100 * p.efficiency:.1f}",
-            _milliseconds(p.transfer_s),
-            _milliseconds(p.wait_s),
-        )
-        for p in points
-    )
-    mode, missing = matrix.request["mode"], matrix.left
-    stays = "each rank's batch stays the same" if mode == "weak" else "the batch of all ranks together stays the same"
-    notes = (
-        f"{mode} scaling: {stays}. Efficiency: samples/s of a rank, over those of a rank of the smallest size.",
-        "Of a step, mean over the ranks: transfer, the network at work; wait, for a slower rank.",
-        *((f"{missing} of {len(matrix.cells)} runs have not come to their own end.",) if missing else ()),
-    )
-    return Table(sanitise(f"Scaling series {matrix.matrix_id}"), headers, rows, notes=notes)
-
-
-def to_text(matrix: Matrix, points: Sequence[Point], width: int = 100) -> str:
-    """The series for a terminal of `width` characters."""
-    return "\n".join(text_of_table(table_of(matrix, points), width)) + "\n"
-
-
-def to_json(matrix: Matrix, points: Sequence[Point]) -> dict[str, Any]:
-    """Plain data."""
-    return {**asdict(matrix), "points": [asdict(point) for point in points]}
-
-
-def _point(size: tuple[int, int], runs: Sequence[Metrics], rate: float, rate_per_rank: float) -> Point:
+def _point(size: tuple[int, int], runs: Sequence[Entry], first: Point | None) -> Point:
     ranks, nodes = size
-    steps = [_step_s(metrics) for metrics in runs]
-    compared = [metrics.communication for metrics in runs if metrics.communication and metrics.communication.ranks]
+    steps = [_step_s(run) for run in runs]
+    compared = [c for run in runs if (c := run.metrics.communication) and c.ranks]
+    rates = sample_of([run.metrics.throughput.samples_per_s or 0.0 for run in runs])
+    always = all(run.time_to_target_s is not None for run in runs)
+    times, samples = (_sample([run.crossing(axis) for run in runs], always) for axis in ("time", "samples"))
+    rate = rates.median or 0.0
+    base = first or _Base(ranks, nodes, rate, times.median, samples.median)
+    grown, speed_up = ranks / base.ranks, rate / _rate(base)
+    hardware = speed_up / grown
+    statistical = _ratio(_median(base, "samples"), samples.median)
+    time_speed_up = _ratio(_median(base, "time"), times.median)
+    known = time_speed_up is not None and statistical is not None
     return Point(
         nodes=nodes,
         ranks=ranks,
         runs=len(runs),
-        step_s=mean(steps),
+        step_s=median(steps),
         step_spread_s=stdev(steps) if len(steps) > 1 else None,
-        samples_per_s=rate,
+        samples_per_s=rates,
+        samples_per_step=fmean(run.metrics.samples / run.metrics.steps for run in runs),
         transfer_s=_mean_s([[rank.transfer_ms for rank in c.ranks] for c in compared]),
         wait_s=_mean_s([[rank.wait_ms for rank in c.ranks] for c in compared]),
-        efficiency=rate / (rate_per_rank * ranks) if rate_per_rank else 0.0,
+        bus_bytes_per_s=_median_of([c.bus_bytes_per_s for c in compared]),
+        time_to_target_s=times,
+        raw_time_to_target_s=_sample([run.time_to_target_s for run in runs], always),
+        samples_to_target=samples,
+        steps_to_target=_sample([run.at_target("steps") for run in runs], always),
+        speed_up=speed_up,
+        hardware_efficiency=hardware,
+        statistical_efficiency=statistical,
+        rest=(time_speed_up or 0.0) / (speed_up * (statistical or 1.0)) if known else None,
+        time_speed_up=time_speed_up,
+        price_index=nodes / base.nodes / time_speed_up**2 if time_speed_up else None,
     )
 
 
-def _step_s(metrics: Metrics) -> float:
-    measured = [record.measured for record in metrics.records if record.measured.steps]
+@dataclass(frozen=True)
+class _Base:
+    """What the smallest size is held against: itself."""
+
+    ranks: int
+    nodes: int
+    rate: float
+    time_s: float | None
+    samples: float | None
+
+
+def _rate(base: Point | _Base) -> float:
+    return base.rate if isinstance(base, _Base) else base.samples_per_s.median or 0.0
+
+
+def _median(base: Point | _Base, axis: str) -> float | None:
+    if isinstance(base, _Base):
+        return base.time_s if axis == "time" else base.samples
+    return (base.time_to_target_s if axis == "time" else base.samples_to_target).median
+
+
+def _sample(values: Sequence[float | None], always: bool) -> Sample:
+    """Nothing where some run missed the target: only the lucky ones would be compared."""
+    return sample_of([value for value in values if value is not None] if always else [])
+
+
+def _ratio(over: float | None, under: float | None) -> float | None:
+    return over / under if over and under else None
+
+
+def _step_s(run: Entry) -> float:
+    measured = [record.measured for record in run.metrics.records if record.measured.steps]
     return max((total.step_ns / total.steps for total in measured), default=0.0) / 1e9
 
 
 def _mean_s(times_ms: Sequence[Sequence[float]]) -> float | None:
-    return mean(mean(ranks) for ranks in times_ms) / 1e3 if times_ms else None
+    return fmean(fmean(ranks) for ranks in times_ms) / 1e3 if times_ms else None
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1e3 * seconds:.1f}"
+def _median_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value]
+    return median(known) if known else None

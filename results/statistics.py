@@ -182,6 +182,16 @@ def runs_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
     return max(4, math.ceil(z * z * variance / (gap * gap)))
 
 
+def runs_for(values: Sequence[float], share: float) -> int | None:
+    """Runs of each of two groups with this spread that would tell means apart which differ by `share` of the mean.
+
+    As `runs_needed`, at the same confidence and power. None below two values, or where they are all alike.
+    """
+    if len(values) < 2 or not statistics.fmean(values):
+        return None
+    return runs_needed(values, [value * (1 + share) for value in values]) if statistics.variance(values) else None
+
+
 def crossing(points: Sequence[tuple[float, float]], target: float, *, falls: bool) -> float | None:
     """Where a curve of (time, quality) first meets the target, linear between its points.
 

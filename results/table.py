@@ -57,7 +57,8 @@ def markdown_of(report: Report) -> str:
         # Indented, not fenced: no line of the output can end the block.
         blocks.append("\n".join("    " + line for line in report.failure[1:]))
     blocks.append("\n".join("- **Note:** " + _escaped(warning) for warning in report.warnings))
-    blocks.append("\n".join(_pipes(("", ""), report.rows, "---")))
+    if report.rows:
+        blocks.append("\n".join(_pipes(("", ""), report.rows, "---")))
     blocks += [block for table in report.tables for block in _markdown_table(table)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

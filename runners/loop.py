@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from ..tasks.base import Batch, Evaluation, Task
 from .alignment import ClockExchange
 from .checkpoint import Checkpoints, Position
 from .clock import Mark, clock_for
-from .loss import LossReader
+from .loss import LossReader, cause_of
 from .overhead import Overhead
 from .stopwatch import Step, Stopwatch, is_sampled
 
@@ -59,6 +60,7 @@ class TrainingLoop:
         self._clocks = clocks
         self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
         self._losses = LossReader(device)
+        self._recent_losses: deque[float] = deque(maxlen=4)
         self._checkpoints = checkpoints
         self._start = start or Position()
         self._steps = self._start.steps
@@ -196,7 +198,9 @@ class TrainingLoop:
             else:
                 self._log.event(keys.BARE_STEP, time_ns=end_ns, **facts, tokens=step.tokens, warmup=step.warmup)
             if not math.isfinite(loss):
-                raise FloatingPointError(f"the loss became {loss} in step {step.step} of epoch {step.epoch_num}")
+                where = f"the loss became {loss} in step {step.step} of epoch {step.epoch_num}"
+                raise FloatingPointError(f"{where}; {cause_of(self._recent_losses)}")
+            self._recent_losses.append(loss)
 
     def _evaluate(self, split: str, epoch: int) -> Evaluation:
         start = time.monotonic_ns()

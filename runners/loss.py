@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,3 +26,13 @@ class LossReader:
         """The value; only after the step's last mark is ready."""
         assert isinstance(captured, Tensor)
         return float(captured)
+
+
+def cause_of(before: Sequence[float]) -> str:
+    """What the losses of the steps before one that is no number tell about why; `before` are the newest, in order."""
+    if not before:
+        return "it is the first step: its input, or the numbers' range"
+    seen = ", ".join(f"{loss:.4g}" for loss in before)
+    if before[-1] > 2 * before[0]:
+        return f"it was growing ({seen}): the learning rate is too high for this batch size"
+    return f"it was not growing ({seen}): the input of this step, or the numbers' range"

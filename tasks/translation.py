@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..datasets.pairs import load_pairs, longest_of
 from ..datasets.parallel import BEGIN, END, PAD
@@ -22,6 +21,7 @@ from .beam import Beam, search
 from .bleu import CASED_13A, UNCASED_INTL, corpus_bleu
 from .compiling import precision_of
 from .recipe4 import Recipe4
+from .smoothed import label_smoothed
 
 _TRANSLATED_TOGETHER = 64
 _SPLITS = {"validation": "valid", "test": "test"}
@@ -105,13 +105,7 @@ class Translation:
         source_BS, target_BT, next_BT = batch.tensors
         with precision_of(self.setup.device, self._precision):
             scores_BTV = self.model(source_BS, source_BS != PAD, target_BT)
-        summed = F.cross_entropy(
-            scores_BTV.flatten(0, 1).float(),
-            next_BT.flatten(),
-            ignore_index=PAD,
-            reduction="sum",
-            label_smoothing=self._recipe.label_smoothing,
-        )
+        summed = label_smoothed(scores_BTV.flatten(0, 1), next_BT.flatten(), self._recipe.label_smoothing, PAD)
         # Reported is the mean over this rank's pieces; a step of several passes adds up their parts of it.
         return summed * batch.weight, summed.detach() / (batch.tokens * self._passes)
 

@@ -88,6 +88,20 @@ def small_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(tmp_path_factory.mktemp("rows"), arrays)
 
 
+@pytest.fixture(scope="session")
+def small_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80, 9 and 5 sentence pairs of up to six words, translated word by word."""
+    from mlb.datasets.prepare import prepare
+
+    root = tmp_path_factory.mktemp("pairs")
+    (root / "own-corpus").mkdir()
+    for split, n in (("train", 80), ("valid", 9), ("test", 5)):
+        for side, words in (("en", "red green blue dog cat"), ("de", "rot grün blau Hund Katze")):
+            lines = [" ".join(words.split()[(i * k) % 5] for k in range(1, 2 + i % 6)) for i in range(n)]
+            (root / "own-corpus" / f"{split}.{side}").write_text("".join(f"{line}\n" for line in lines))
+    return prepare("own-corpus", vocabulary=256, data_dir=root, cache_dir=root / "cache").path
+
+
 @pytest.fixture(scope="module")
 def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Runs a script of the tests on real gloo ranks, under torchrun; gives the folder the ranks wrote to.

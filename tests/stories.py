@@ -173,6 +173,35 @@ _STATUS: dict[str, Any] = {
 }
 
 
+def paced_run(
+    runs: Path,
+    name: str,
+    ranks: int,
+    step_ms: int,
+    communication_ms: int = 0,
+    *,
+    steps: int = 4,
+    seed: int = 1,
+    quality: tuple[float, ...] = (),
+) -> RunFolder:
+    """A rank a node, steps of 10 samples a rank; `quality` at the ends of as many equal parts of them."""
+    run = Run(runs, run_id=name, ranks=ranks, nodes=ranks, seed=seed)
+    for rank in range(ranks):
+        told = Story(rank, run_id=name, clock_ns=(7 + rank) * 1000 * MS).start(world_size=ranks, node=rank).sync()
+        told.event("run_start")
+        for step in range(steps):
+            rest = (step_ms - communication_ms) * MS
+            told.step(0, 0, rest, 0, communication_ms * MS, 0, 0, samples=10)
+            if quality and (step + 1) % (steps // len(quality)) == 0:
+                told.evaluate(quality[(step + 1) * len(quality) // steps - 1], 50 * MS)
+        reached = bool(quality) and quality[-1] <= 300
+        told.event("run_stop", status="success" if reached else "aborted", reason="goal" if reached else "steps")
+        run.tell(told.sync().stop())
+    for node in range(ranks):
+        run.node(node)
+    return run.folder
+
+
 def small_run(path: Path, **spec: Any) -> Run:
     """The run of the golden reports: two ranks, two epochs, the goal in the second."""
     run = Run(path, **{"best_possible": 251.5, **spec})

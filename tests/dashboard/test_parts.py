@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlb.dashboard import actions
+from mlb.dashboard import actions, watch
 from mlb.dashboard.curve import Curve
 from mlb.dashboard.guard import Guard
 from mlb.dashboard.home import Home
@@ -108,6 +108,20 @@ def test_a_watch_reads_on_where_it_stopped(tmp_path: Path) -> None:
     assert (said["steps"], said["doing"]) == (2, "ended: goal")
     assert said["quality"] == [[0.015], [420.0]]
     assert sum(said["split"].values()) == pytest.approx(1.0)
+
+
+def test_a_long_log_is_shown_as_far_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_BUDGET_S", 0.0)
+    story = Story(0).start().event("run_start")
+    for _ in range(2000):
+        story.step(MS, MS, MS, MS, MS, MS, MS)
+    run = Run(tmp_path, ranks=1).tell(story)
+    followed, seen = RunWatch(run.folder, run.spec), []
+    while followed.poll():
+        seen.append(followed.to_json()["steps"])
+    assert len(seen) >= 4
+    assert seen == sorted(seen)
+    assert seen[-1] == 2000
 
 
 def test_hostile_events_end_up_as_text(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_a_documented_command_exists(document: str, command: str) -> None:
 
 QUIET = (
     "mlb bench list",
+    "mlb bench patterns",
+    "mlb bench collect",
     "mlb report",
     "mlb report --html report.html",
     "mlb compare a-run a-run",
@@ -97,6 +99,49 @@ def test_commands_that_change_nothing_run(mlb_home: Path, tmp_path: Path) -> Non
         done = mlb(*shlex.split(command)[1:])
         assert done.returncode in ((0, 12) if "verify" in command else (0,)), f"{command}: {done.stderr}"
         assert "Traceback" not in done.stderr
+
+
+ELSEWHERE = {
+    "mlb bench": "cli/test_full_model.py",
+    "mlb bench attach": "cli/test_runs.py",
+    "mlb bench stop": "cli/test_runs.py",
+    "mlb catalog refresh": "infra/test_refresh.py",
+    "mlb compare": "cli/test_compare.py",
+    "mlb dashboard": "dashboards.py",
+    "mlb data prepare": "cli/test_runs.py",
+    "mlb doctor": "doctor/test_doctor.py",
+    "mlb infra apply": "infra/test_story.py",
+    "mlb infra destroy": "infra/test_story.py",
+    "mlb infra gc": "infra/test_gcp.py",
+    "mlb infra plan": "infra/test_cli.py",
+    "mlb infra ssh": "infra/test_show.py",
+    "mlb infra status": "infra/test_gcp.py",
+    "mlb scale": "cli/test_series.py",
+}
+"""Commands that change something or wait for somebody, and the test that runs each for real."""
+
+
+def verb(command: str) -> Iterator[str]:
+    """`mlb bench attach` of `mlb bench attach RUN`."""
+    for words in expanded(command):
+        found: Any = COMMAND
+        names = ["mlb"]
+        while words and (sub := getattr(found, "commands", {}).get(words[0])) is not None:
+            found, names, words = sub, [*names, words[0]], words[1:]
+        if len(names) > 1:
+            yield " ".join(names)
+
+
+def test_every_documented_command_is_run_somewhere() -> None:
+    here = {name for command in QUIET for name in verb(command)}
+    for document, command in documented():
+        for name in verb(command):
+            assert name in here or name in ELSEWHERE or name == "mlb infra", f"{document}: nobody runs {command}"
+    for name, file in ELSEWHERE.items():
+        words = name.split()[1:]
+        literal = r",\s*".join(f'"{word}"' for word in words) if name != "mlb infra plan" else '"plan", "--cloud"'
+        text = (ROOT / "tests" / file).read_text()
+        assert re.search(literal if len(words) > 1 else rf"\(\s*{literal}", text), f"{file} does not run {name}"
 
 
 def test_every_command_is_in_the_readme_or_hidden() -> None:

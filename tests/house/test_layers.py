@@ -28,7 +28,19 @@ ALLOWED = {
 FREE_OF_TORCH = {"cli", "dashboard", "doctor", "infra", "pages", "provisioner", "results", "templates"}
 NODE_ROOMS = {"runners", "tasks", "models", "datasets", "aggregation"}
 CONTROLLER_LIBRARIES = {"fabric", "boto3", "botocore", "google", "rich", "typer", "python_terraform"}
-DOORS = ("python_terraform", "fabric", "boto3", "google.cloud", "rich", "starlette", "uvicorn")
+DOORS = (
+    "python_terraform",
+    "fabric",
+    "boto3",
+    "google.cloud",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "resvg_py",
+)
 
 
 def files_of(room: str) -> list[Path]:

@@ -61,6 +61,8 @@ class Gce:
     token_expired: bool = False
     api_disabled: bool = False
     page_size: int = 3
+    asked: set[tuple[str, str]] = field(default_factory=set)
+    """Every call of the process: its method, and its path below `projects/`."""
     on_launch: Callable[[Resource], str] = lambda _instance: ""
     on_end: Callable[[Resource], None] = lambda _instance: None
     lock: threading.RLock = field(default_factory=threading.RLock)

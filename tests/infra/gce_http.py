@@ -48,6 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(401, "authError", "Request had invalid authentication credentials.")
             query = {key: values[-1] for key, values in parse_qs(url.query).items()}
             path = url.path.removeprefix(f"{BASE}projects/")
+            self.service.asked.add((self.command, path))
             self._send(200, self.service.answer(self.command, path, query, json.loads(raw or b"{}")))
         except Refused as error:
             detail = {"reason": error.reason, "message": error.message, "domain": "global"}

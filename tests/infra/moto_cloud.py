@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, BaseResponse
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import elastic_network_interfaces
 from moto.ec2.models import instance_types as types
@@ -65,6 +65,8 @@ class Cloud:
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    """Every call of the process as IAM names it: `ec2:RunInstances`."""
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     spot: dict[str, dict[str, Any]] = field(default_factory=dict)
     quota: float = 10_000.0
@@ -112,7 +114,20 @@ def running_moto() -> Iterator[Cloud]:
         server.stop()
 
 
+def _record() -> None:
+    """Note every call, whoever makes it: boto3 and Terraform's provider speak to the same server."""
+    answer = BaseResponse.call_action
+
+    def call_action(self: BaseResponse) -> Any:
+        CLOUD.asked.add(f"{self.service_name.replace('-', '')}:{self._get_action()}")
+        return answer(self)
+
+    BaseResponse.call_action = call_action  # type: ignore[method-assign]
+
+
 def _patch() -> None:
+    _record()
+
     def address() -> str:
         number = next(_addresses)
         return f"10.77.{1 + number // 250}.{1 + number % 250}"

@@ -116,7 +116,7 @@ def test_refusals_before_anything_is_written(home: Path, cloud: Cloud) -> None:
     with pytest.raises(PreflightError, match="more than --max-price 5"):
         apply(home, gpus=2, max_price=Decimal(5))
     with pytest.raises(PreflightError, match="is not in the catalogue"):
-        apply(home, gpus=0)
+        apply(home, gpus=8, instance_type="p5e.48xlarge")
     assert "RunInstances" not in cloud.calls
     assert left() == 0
 

@@ -79,7 +79,7 @@ def test_max_price_refuses() -> None:
     with pytest.raises(PreflightError, match=r"costs \$28.51 per hour, more than --max-price 28.51"):
         refuse_if_over(quote(max_price=Decimal("28.51")))
     with pytest.raises(PreflightError, match="price is unknown"):
-        refuse_if_over(quote(gpus=0, max_price=Decimal(5)))
+        refuse_if_over(quote(gpus=8, instance_type="p5e.48xlarge", max_price=Decimal(5)))
 
 
 def test_an_unknown_price_is_refused_unless_accepted() -> None:
@@ -93,7 +93,10 @@ def test_an_unknown_price_is_refused_unless_accepted() -> None:
 def test_an_old_price_warns_and_one_without_a_day_too() -> None:
     spec = FleetSpec(name="a", cloud="aws", gpus=1)
     assert make_quote(spec, load(), date(2026, 8, 19)).warnings == ()
-    assert make_quote(spec, load(), date(2026, 8, 20)).warnings == ("The price is 31 days old (more than 30).",)
+    assert make_quote(spec, load(), date(2026, 8, 20)).warnings == (
+        "The price is 31 days old (more than 30); "
+        "`mlb catalog refresh --cloud aws --region us-east-1` asks for today's.",
+    )
     assert "does not say from which day" in quote(cloud="gcp").warnings[-1]
 
 
@@ -105,6 +108,10 @@ def test_spot_is_bounded_by_on_demand() -> None:
 
 def test_a_local_fleet_costs_nothing() -> None:
     assert quote(cloud="docker", gpus=0).per_hour == 0
+
+
+def test_nodes_without_gpus_have_a_price_in_each_cloud() -> None:
+    assert [quote(cloud=cloud, gpus=0).per_hour for cloud in ("aws", "gcp")] == [Decimal("0.8064"), Decimal("0.77694")]
 
 
 def test_json_has_every_number_once() -> None:

@@ -35,7 +35,7 @@ def test_three_commands_on_aws_with_cpu_nodes(cloud: Cloud, hosts: Hosts, mlb_ho
     cloud.on_launch = launch
     mlb = Mlb(mlb_home, tmp_path)
     try:
-        access = ("--allow-cidr", "10.77.0.1/32", "--ssh-user", "root", "--accept-unknown-price", "--yes")
+        access = ("--allow-cidr", "10.77.0.1/32", "--ssh-user", "root", "--yes")
         applied = finished(mlb, "infra", "apply", "--cloud", "aws", "--gpus", "0", "--nodes", "2", *access)
         assert len(applied["nodes"]) == 2
         smoke = ("--goal", "smoke", "--data", "synthetic", "--ranks", "1", "--steps", "4")

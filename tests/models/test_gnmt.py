@@ -23,10 +23,10 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
     return source, real, torch.randint(4, 30, (3, 4), generator=torch.Generator().manual_seed(2))
 
 
-def lstm(weights: dict[str, Tensor], name: str, xs: list[Tensor], suffix: str = "") -> list[Tensor]:
+def lstm(weights: dict[str, Tensor], name: str, xs: list[Tensor]) -> list[Tensor]:
     """One layer by its gates, in the order input, forget, cell, output."""
-    w, u = weights[f"{name}.weight_ih_l0{suffix}"], weights[f"{name}.weight_hh_l0{suffix}"]
-    b = weights[f"{name}.bias_ih_l0{suffix}"] + weights[f"{name}.bias_hh_l0{suffix}"]
+    w, u = weights[f"{name}.weight_ih_l0"], weights[f"{name}.weight_hh_l0"]
+    b = weights[f"{name}.bias_ih_l0"] + weights[f"{name}.bias_hh_l0"]
     h = c = xs[0].new_zeros(u.shape[1])
     out = []
     for x in xs:
@@ -40,7 +40,7 @@ def lstm(weights: dict[str, Tensor], name: str, xs: list[Tensor], suffix: str = 
 def by_the_equations(w: dict[str, Tensor], source: list[int], target: list[int]) -> Tensor:
     """Scores of one sentence, (T, V), without padding and without batches."""
     xs = [w["embedding.weight"][i] for i in source]
-    forth, back = lstm(w, "both_ways", xs), lstm(w, "both_ways", xs[::-1], "_reverse")[::-1]
+    forth, back = lstm(w, "forth", xs), lstm(w, "back", xs[::-1])[::-1]
     xs = lstm(w, "encoder.0", [torch.cat(pair) for pair in zip(forth, back, strict=True)])
     for i in (1, 2):
         xs = [a + b for a, b in zip(lstm(w, f"encoder.{i}", xs), xs, strict=True)]

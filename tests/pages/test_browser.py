@@ -18,7 +18,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_run(path).folder
     metrics = compute(folder)
     file = path / "report.html"
-    file.write_text(run_page(folder, metrics, series_of(folder, metrics), "nothing was rented"))
+    file.write_text(run_page(folder, metrics, series_of(folder, metrics)))
     return file
 
 

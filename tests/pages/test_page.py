@@ -1,5 +1,6 @@
 """The report page: whole, safe, small, and made of what the run logged."""
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -7,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from mlb.pages.charts import RANKS_DRAWN, charts_of
-from mlb.pages.page import comparison_page, pictures, run_page
+from mlb.pages.page import comparison_page, picture, pictures, run_page
+from mlb.pages.png import ZOOM, png_of
 from mlb.results.compare import compare
 from mlb.results.comparison import Entry
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
 from mlb.results.run import RunFolder
 from mlb.results.series import series_of
+from PIL import Image
 from stories import LAUNCHED, MS, Run, S, Story, small_run
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
@@ -45,13 +48,13 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def page_of(folder: RunFolder, cost: str = "") -> str:
+def page_of(folder: RunFolder) -> str:
     metrics = compute(folder)
-    return run_page(folder, metrics, series_of(folder, metrics), cost)
+    return run_page(folder, metrics, series_of(folder, metrics))
 
 
 def test_a_page_says_what_the_run_was(tmp_path: Path) -> None:
-    html = page_of(small_run(tmp_path).folder, cost="nothing was rented")
+    html = page_of(small_run(tmp_path).folder)
     page = Page(html)
     text = " ".join("".join(page.text).split())
     for said in (
@@ -83,10 +86,10 @@ def test_a_page_needs_nothing_from_anywhere(tmp_path: Path) -> None:
 def test_pictures_have_words_for_those_who_do_not_see_them(tmp_path: Path) -> None:
     page = Page(page_of(small_run(tmp_path).folder))
     ids = {attributes.get("id") for _, attributes in page.tags}
-    pictures = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("role") == "img"]
-    assert len(pictures) == 5
-    for picture in pictures:
-        assert set(str(picture["aria-labelledby"]).split()) <= ids
+    drawn = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("role") == "img"]
+    assert len(drawn) == 5
+    for one in drawn:
+        assert set(str(one["aria-labelledby"]).split()) <= ids
     headers = [attributes for tag, attributes in page.tags if tag == "th"]
     assert all("scope" in attributes for attributes in headers)
     assert len([tag for tag, _ in page.tags if tag == "h1"]) == 1
@@ -102,7 +105,7 @@ def test_words_from_nodes_stay_words(tmp_path: Path) -> None:
     story.evaluate(400.0, MS).event("failure", kind=HOSTILE, message=HOSTILE).stop()
     run.tell(story).node(state="failed", message=HOSTILE)
     run.folder.node_environment(0).write_text(json.dumps({HOSTILE: HOSTILE, "cpu": {HOSTILE: [HOSTILE]}}))
-    html = page_of(run.folder, cost=HOSTILE)
+    html = page_of(run.folder)
     page = Page(html)
     assert not [tag for tag, _ in page.tags if tag in ("script", "img")]
     assert "49" not in re.sub(r"\d\d\d+", "", html.split("Environment")[1].split("Repeat it")[0])
@@ -166,9 +169,22 @@ def test_every_chart_is_a_file_of_its_own(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     metrics = compute(run.folder)
     drawn = dict(pictures(charts_of(metrics, series_of(run.folder, metrics))))
-    assert set(drawn) == {"quality.svg", "split-over-time.svg", "split-by-rank.svg", "throughput.svg", "loss.svg"}
+    assert set(drawn) == {"quality", "split-over-time", "split-by-rank", "throughput", "loss"}
     for text in drawn.values():
         assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
+        assert "var(" not in text, "programs for papers know no variables"
+        assert "@media" not in text
+
+
+def test_a_picture_is_a_png_in_its_colours(tmp_path: Path) -> None:
+    folder = small_run(tmp_path).folder
+    (bars,) = [c for c in charts_of(compute(folder), None) if c.id == "split-by-rank"]
+    image = Image.open(io.BytesIO(png_of(picture(bars)))).convert("RGB")
+    assert image.width == ZOOM * bars.width
+    forward = re.search(r"\.part-forward \{ fill: #(\w+)", picture(bars))
+    assert forward is not None
+    colours = {colour for _, colour in image.getcolors(1 << 20)}
+    assert tuple(bytes.fromhex(forward[1])) in colours, "the style sheet reached the renderer"
 
 
 def entries(path: Path, *runs: dict) -> list[Entry]:

@@ -12,6 +12,7 @@ from mlb.results.statistics import (
     difference_of,
     olympic_mean,
     permutation_p,
+    runs_for,
     runs_needed,
     sample_of,
 )
@@ -102,3 +103,12 @@ def test_runs_needed_of_a_textbook_case() -> None:
 )
 def test_crossing(points: list[tuple[float, float]], falls: bool, expected: float | None) -> None:
     assert crossing(points, 4.0, falls=falls) == expected
+
+
+def test_runs_for_a_claim() -> None:
+    """Spread of 1 % and a difference of 1 %: Lehr's rule again, 16; of nothing to go by: None."""
+    values = [99.0, 100.0, 101.0]
+    assert runs_for(values, 0.01) == 16
+    assert runs_for(values, 0.5) == 4
+    assert runs_for([5.0, 5.0], 0.01) is None
+    assert runs_for([5.0], 0.01) is None

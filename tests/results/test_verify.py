@@ -312,6 +312,18 @@ def test_an_honest_run_is_accepted(tmp_path: Path, kind: str, seed: int) -> None
         assert verify(opened).faults == ()
 
 
+def test_what_the_checks_measured_before_the_run_is_packed_with_it(tmp_path: Path) -> None:
+    """The report holds the run's bandwidth against it, so it is a claim like any other."""
+    folder = good(tmp_path)
+    folder.health.write_text(json.dumps({"all_reduce": {"bus_bits_per_s": 8e6, "large_bytes": 4_194_304}}))
+    write_json(folder.metrics, compute(folder).to_json())
+    pack(folder, tmp_path / "run.mlb.zip")
+    with unpacked(tmp_path / "run.mlb.zip") as opened:
+        assert verify(opened).faults == ()
+        claims(lambda m: m["probe"].update(bus_bytes_per_s=1.0))(opened)
+        assert "metrics.json says probe.bus_bytes_per_s 1.0" in verify(opened).faults[0]
+
+
 def test_repeats_are_compared(tmp_path: Path) -> None:
     first, second = honest(tmp_path, "goal", 1), honest(tmp_path, "goal", 2)
     assert across([(verify(f), f) for f in (first, second)]) == []

@@ -22,9 +22,12 @@ from mlb.runners.loop import TrainingLoop
 from mlb.tasks.recipe1a import Recipe1a
 from mlb.tasks.recipe2a import Recipe2a
 from mlb.tasks.recipe3a import Recipe3a
+from mlb.tasks.recipe4 import Recipe4a, Recipe4b
 from mlb.tasks.task1a import Task1a
 from mlb.tasks.task2a import Task2a
 from mlb.tasks.task3a import Task3a
+from mlb.tasks.task4a import Task4a
+from mlb.tasks.task4b import Task4b
 from support import example_spec
 from task_support import setup_of
 
@@ -48,7 +51,20 @@ def task_3a(request: Any) -> Task3a:
     return task
 
 
-TASKS: dict[str, Callable[[Any], Any]] = {"1a": task_1a, "2a": task_2a, "3a": task_3a}
+def task_4a(request: Any) -> Task4a:
+    """Two passes a step, drops everywhere, its rate falling on the way."""
+    recipe = Recipe4a(width=8, layers=3, pairs_per_step=20, most_pairs_per_rank=10, beam=1, longest_extra=3,
+                      warmup_steps=3, schedule_epochs=3)  # fmt: skip
+    return Task4a(setup_of(request.getfixturevalue("small_pairs")), recipe)
+
+
+def task_4b(request: Any) -> Task4b:
+    recipe = Recipe4b(width=8, feed_forward=8, heads=2, layers=1, tokens_per_rank=128, tokens_per_step=128,
+                      warmup_steps=3, beam=1, longest_extra=3)  # fmt: skip
+    return Task4b(setup_of(request.getfixturevalue("small_pairs")), recipe)
+
+
+TASKS: dict[str, Callable[[Any], Any]] = {"1a": task_1a, "2a": task_2a, "3a": task_3a, "4a": task_4a, "4b": task_4b}
 
 
 def train(task: Any, folder: RunFolder, *, position: Position | None = None, steps: int | None = None) -> list[Any]:

@@ -13,6 +13,7 @@ from mlb.results.log import read_log
 from mlb.results.run import RunSpec
 from mlb.results.writer import EventLog
 from mlb.runners.loop import TrainingLoop, parameter_digest
+from mlb.runners.loss import cause_of
 from mlb.tasks.base import Batch, Evaluation
 from support import example_spec
 from torch import Tensor, nn
@@ -102,10 +103,21 @@ def test_a_goal_that_must_be_risen_to(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run_at_its_step(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="the loss became nan in step 0 of epoch 1"):
+    with pytest.raises(FloatingPointError, match="the loss became nan in step 0 of epoch 1; it is the first step"):
         train(tmp_path / "log", ScriptedTask([], losses=float("nan")))
     events = read_log(tmp_path / "log").events
     assert [event.fields["loss"] for event in events if event.key == "step"] == ["nan"]
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ([2.0, 3.0, 9.0, 4e3], "it was growing (2, 3, 9, 4000): the learning rate is too high"),
+        ([2.0, 2.1, 1.9, 2.0], "it was not growing (2, 2.1, 1.9, 2): the input of this step"),
+    ],
+)
+def test_a_loss_that_is_no_number_has_a_cause(before: list[float], words: str) -> None:
+    assert words in cause_of(before)
 
 
 def test_warm_up_is_marked_not_hidden(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlb.datasets.prepare import prepare
 from mlb.tasks.base import Batch
 from mlb.tasks.recipe4 import RECIPES_4B, Recipe4a, Recipe4b
 from mlb.tasks.schedules import inverse_root
@@ -23,17 +22,6 @@ TINY = Recipe4b(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pairs")
-    (root / "own-corpus").mkdir()
-    for split, n in (("train", 80), ("valid", 9), ("test", 5)):
-        for side, words in (("en", "red green blue dog cat"), ("de", "rot grün blau Hund Katze")):
-            lines = [" ".join(words.split()[(i * k) % 5] for k in range(1, 2 + i % 6)) for i in range(n)]
-            (root / "own-corpus" / f"{split}.{side}").write_text("".join(f"{line}\n" for line in lines))
-    return prepare("own-corpus", vocabulary=256, data_dir=root, cache_dir=root / "cache").path
-
-
 def make(path: Path, rank: int = 0, world: int = 1, recipe: Recipe4b = TINY) -> Task4b:
     torch.manual_seed(7)
     return Task4b(setup_of(path, rank, world), recipe)
@@ -47,9 +35,9 @@ def test_the_published_schedule() -> None:
 
 
 @pytest.mark.parametrize(("ranks", "passes"), [(1, 16), (2, 8), (16, 1), (32, 1)])
-def test_the_step_holds_as_many_pieces_for_any_number_of_ranks(pairs: Path, ranks: int, passes: int) -> None:
+def test_the_step_holds_as_many_pieces_for_any_number_of_ranks(small_pairs: Path, ranks: int, passes: int) -> None:
     recipe = replace(TINY, tokens_per_rank=8_192, tokens_per_step=131_072)
-    assert make(pairs, 0, ranks, recipe)._passes == passes
+    assert make(small_pairs, 0, ranks, recipe)._passes == passes
 
 
 def gradient(task: Translation, batch: Batch) -> tuple[Tensor, float]:
@@ -62,14 +50,14 @@ def gradient(task: Translation, batch: Batch) -> tuple[Tensor, float]:
 
 
 @pytest.mark.parametrize(("world", "passes"), [(1, 3), (2, 1), (3, 2)])
-def test_a_steps_gradient_is_the_mean_over_its_pieces(pairs: Path, world: int, passes: int) -> None:
+def test_a_steps_gradient_is_the_mean_over_its_pieces(small_pairs: Path, world: int, passes: int) -> None:
     """However many ranks and passes: the average over ranks is the label-smoothed loss of every piece, written out."""
     recipe = replace(TINY, tokens_per_step=128 * world * passes)
-    tasks = [make(pairs, rank, world, recipe) for rank in range(world)]
+    tasks = [make(small_pairs, rank, world, recipe) for rank in range(world)]
     steps = [next(task.batches(1)) for task in tasks]
     assert all(len(step.parts) == (passes if passes > 1 else 0) for step in steps)
     mean = torch.stack([gradient(task, step)[0] for task, step in zip(tasks, steps, strict=True)]).mean(0)
-    whole = make(pairs)
+    whole = make(small_pairs)
     total, pieces = torch.zeros(()), 0
     for step in steps:
         for source, target, following in (part.tensors for part in step.parts or (step,)):
@@ -84,9 +72,9 @@ def test_a_steps_gradient_is_the_mean_over_its_pieces(pairs: Path, world: int, p
 
 
 @pytest.mark.parametrize("world", [2, 3, 12])
-def test_evaluation_is_the_same_for_any_number_of_ranks(pairs: Path, world: int) -> None:
+def test_evaluation_is_the_same_for_any_number_of_ranks(small_pairs: Path, world: int) -> None:
     """Nine sentences on twelve ranks: three have none."""
-    expected = make(pairs).evaluate("validation")
+    expected = make(small_pairs).evaluate("validation")
     counts: list[Tensor] = []
 
     def keep(values: Tensor) -> Tensor:
@@ -94,19 +82,19 @@ def test_evaluation_is_the_same_for_any_number_of_ranks(pairs: Path, world: int)
         return values
 
     for rank in range(world):
-        task = make(pairs, rank, world)
+        task = make(small_pairs, rank, world)
         task.setup = replace(task.setup, sum_over_ranks=keep)
         task.evaluate("validation")
     sums = iter([torch.stack(counts[0::2]).sum(0), torch.stack(counts[1::2]).sum(0)])
-    task = make(pairs, 0, world)
+    task = make(small_pairs, 0, world)
     task.setup = replace(task.setup, sum_over_ranks=lambda _: next(sums))
     assert task.evaluate("validation") == expected
     assert expected.samples == 9
     assert "tok:intl" in str(expected.details["signature (uncased, intl)"])
 
 
-def test_it_learns_to_translate(pairs: Path) -> None:
-    task = make(pairs, recipe=replace(TINY, width=32, feed_forward=64, learning_rate=0.01, warmup_steps=20))
+def test_it_learns_to_translate(small_pairs: Path) -> None:
+    task = make(small_pairs, recipe=replace(TINY, width=32, feed_forward=64, learning_rate=0.01, warmup_steps=20))
     for epoch in range(1, 51):
         for batch in task.batches(epoch):
             gradient(task, batch)
@@ -123,19 +111,19 @@ def make_4a(path: Path, rank: int = 0, world: int = 1) -> Task4a:
     return Task4a(setup_of(path, rank, world), recipe)
 
 
-def test_task_4a_sums_over_ranks_what_each_divides_by_its_pairs(pairs: Path) -> None:
+def test_task_4a_sums_over_ranks_what_each_divides_by_its_pairs(small_pairs: Path) -> None:
     """One rank in two passes of ten pairs, two ranks in one: the objective's sum over the ranks is equal."""
-    alone = make_4a(pairs)
+    alone = make_4a(small_pairs)
     step = next(alone.batches(1))
     assert len(step.parts) == 2
     ours = sum(alone.forward(part)[0].item() for part in step.parts)
-    ranks = [make_4a(pairs, rank, 2) for rank in range(2)]
+    ranks = [make_4a(small_pairs, rank, 2) for rank in range(2)]
     theirs = [task.forward(next(task.batches(1)))[0].item() for task in ranks]
     assert sum(theirs) / 2 == pytest.approx(2 * ours, rel=1e-5), "the average over ranks is what is stepped with"
 
 
-def test_task_4a_learns(pairs: Path) -> None:
-    task = make_4a(pairs)
+def test_task_4a_learns(small_pairs: Path) -> None:
+    task = make_4a(small_pairs)
     losses = []
     for epoch in range(1, 13):
         for batch in task.batches(epoch):
@@ -145,7 +133,7 @@ def test_task_4a_learns(pairs: Path) -> None:
     assert task.evaluate("validation").samples == 9
 
 
-def test_an_epoch_goes_on_where_it_was_left(pairs: Path) -> None:
-    whole, rest = list(make(pairs).batches(2)), list(make(pairs).batches(2, skip=2))
+def test_an_epoch_goes_on_where_it_was_left(small_pairs: Path) -> None:
+    whole, rest = list(make(small_pairs).batches(2)), list(make(small_pairs).batches(2, skip=2))
     assert len(rest) == len(whole) - 2
     assert all(torch.equal(a.tensors[0], b.tensors[0]) for a, b in zip(whole[2:], rest, strict=True))
