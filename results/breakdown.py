@@ -52,6 +52,8 @@ class Breakdown:
     hidden_ns: Integers
     """Communication, waiting included, beside which the rank went on computing."""
     hidden_transfer_ns: Integers
+    handling_ns: Integers
+    """What of `other` was handing over, compressing and unpacking what is communicated."""
     release_ns: Integers
     """A(k) by each rank's own clock, from its own start of the step, shape (R, S, K)."""
     blocker: Integers | None
@@ -94,6 +96,7 @@ def break_down(joined: Joined, releases: Releases, world_size: int) -> Breakdown
         communication - transfer,
         communication - exposed,
         transfer - exposed_transfer,
+        calls,
         release,
         found.blocker,
         found.all_meet,

@@ -28,6 +28,8 @@ class RankTimes:
     wait_ms: float
     hidden_ms: float
     hidden_transfer_ms: float
+    handling_ms: float
+    """Of `other`: handing over, compressing and unpacking what is communicated."""
     critical_steps: int
     """Steps in which the others waited for this rank."""
     caused_wait_ms: float
@@ -137,6 +139,7 @@ class _Sums:
             "wait": steps.wait_ns,
             "hidden": steps.hidden_ns,
             "hidden_transfer": steps.hidden_transfer_ns,
+            "handling": steps.handling_ns,
         }
         for name, values in found.items():
             self.times[name] = self.times.get(name, 0) + values[:, counted].sum(axis=1)
@@ -196,6 +199,7 @@ def _rank(place: int, rank: int, times: dict[str, np.ndarray], sums: _Sums, foun
         wait_ms=mean["wait"],
         hidden_ms=mean["hidden"],
         hidden_transfer_ms=mean["hidden_transfer"],
+        handling_ms=mean["handling"],
         critical_steps=critical,
         caused_wait_ms=float(found.caused_ns[place]) / 1e6 / max(1, critical),
         blamed=blamed,

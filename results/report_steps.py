@@ -80,6 +80,8 @@ def step_table(found: Communication) -> Table:
         share = 100 * found.mean_ms(part) / mean if mean else 0.0
         rows.append((_LABELS.get(part, part), _ms(found.mean_ms(part)), f"{share:.1f}", *_shown(values, many)))
     rows.append(("step", _ms(mean), "100.0", *_shown(step_ms, many)))
+    handling_ms = sum(rank.handling_ms for rank in found.ranks) / len(found.ranks)
+    handling = f", compression included: {_ms(handling_ms)} ms" if handling_ms > 0.01 * mean else ""
     each = tuple(f"rank {rank.rank}" for rank in found.ranks) if len(found.ranks) > 1 else ()
     return Table(
         "The mean training step",
@@ -88,7 +90,7 @@ def step_table(found: Communication) -> Table:
         sums_up=not many,
         notes=(
             f"Over {count(found.steps, 'step')}, without the warm-up.",
-            "(4) What lies between the phases, and handing over and unpacking what is communicated.",
+            f"(4) What lies between the phases, and handing over and unpacking what is communicated{handling}.",
             f"The parts add up to every step of every rank: the worst is off by {100 * found.worst_residual:.2g} %.",
         ),
     )

@@ -71,7 +71,7 @@ def by_counting(told: list[list[dict[str, Any]]], starts: list[list[int]], rank:
     """The definition, nanosecond by nanosecond: slow, and written without looking at the other way."""
     mine, start = told[rank][step], starts[rank][step]
     before, blocked = sum(mine["phases"][:4]), mine["phases"][4]
-    counts = dict.fromkeys(("transfer", "wait", "exposed_transfer", "exposed_wait", "hidden"), 0)
+    counts = dict.fromkeys(("transfer", "wait", "exposed_transfer", "exposed_wait", "hidden", "handling"), 0)
     releases = []
     for k, arrival in enumerate(mine["arrivals"]):
         ranks, behind = mine["groups"][k]
@@ -83,6 +83,7 @@ def by_counting(told: list[list[dict[str, Any]]], starts: list[list[int]], rank:
     for t in range(start, start + sum(mine["phases"]) + 100):
         inside = [k for k, (a, e) in enumerate(zip(mine["arrivals"], mine["ends"], strict=True)) if a <= t - start < e]
         if not inside:
+            counts["handling"] += before <= t - start < before + blocked
             continue
         kind = "transfer" if any(t >= releases[k] for k in inside) else "wait"
         counts[kind] += 1
@@ -122,6 +123,7 @@ def test_every_step_of_every_rank_is_told_apart_as_defined(
                 "exposed_transfer": block.parts["exposed_transfer"][rank, p],
                 "exposed_wait": block.parts["exposed_wait"][rank, p],
                 "hidden": block.hidden_ns[rank, p],
+                "handling": block.handling_ns[rank, p],
             }
             assert got == expected
     assert_adds_up(found)

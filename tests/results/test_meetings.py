@@ -13,6 +13,7 @@ import pytest
 from mlb.results.communication import Communication, communication_of
 from mlb.results.metrics import compute
 from mlb.results.reduction import reduce
+from mlb.results.report import render
 
 MS = 1_000_000
 TRANSFER = 7 * MS
@@ -165,3 +166,20 @@ def test_a_group_that_the_log_does_not_tell_of_is_no_guess(story: Any, run_at: A
     path.write_bytes(path.read_bytes().replace(b'"ranks":[0,1,2]', b'"ranks":[0,1,"x"]'))
     (said,) = [w for w in compute(run.folder).warnings if "waits for ranks that the log does not name" in w]
     assert said.startswith("In 9 steps")
+
+
+def test_what_a_pattern_does_around_its_collectives_is_named(story: Any, run_at: Any, tmp_path: Path) -> None:
+    """Compression is the rank's own work, not the network's: 12 of 60 ms in which it stood still."""
+    run = run_at(tmp_path, ranks=2, max_steps=6).node()
+    for rank in range(2):
+        tale = story(rank).start().sync()
+        for _ in range(6):
+            spans = {"collective_arrival_ns": [108 * MS], "collective_end_ns": [156 * MS]}
+            tale.step(5 * MS, 5 * MS, 40 * MS, 50 * MS, 60 * MS, 20 * MS, 1 * MS, **spans)
+        run.tell(tale.stop())
+    metrics = compute(run.folder)
+    assert metrics.communication is not None
+    first = metrics.communication.ranks[0]
+    assert (first.handling_ms, first.parts_ms["exposed_transfer"], first.parts_ms["other"]) == (12.0, 48.0, 13.0)
+    (table,) = [table for table in render(metrics).tables if table.title == "The mean training step"]
+    assert table.notes[1].endswith("communicated, compression included: 12.000 ms.")
