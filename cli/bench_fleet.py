@@ -87,7 +87,7 @@ def where_on(fleet: Fleet, request: Request) -> Where:
     names = tuple(nodes_of(fleet, request.nodes))
     run_id = request.run_id or new_run_id(request.task, fleet.name)
     rent = Rent(fleet.usd_per_hour, fleet.price_source, len(fleet.nodes), fleet.created_unix_s)
-    return Where(run_id, fleet.name, names, caveats(fleet), rent)
+    return Where(run_id, fleet.name, names, caveats(fleet), rent=rent)
 
 
 @contextmanager
