@@ -38,9 +38,7 @@ MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Dollars per h
 UnknownPrice = Annotated[bool | None, typer.Option("--accept-unknown-price", help="Rent at a price nobody knows.")]
 SshUser = Annotated[str | None, typer.Option("--ssh-user", help="Account on the nodes. [default: the image's]")]
 Memlock = Annotated[bool | None, typer.Option("--memlock", help="Docker: lift the locked-memory limit.")]
-State = Annotated[
-    str | None, typer.Option("--state", help="Keep Terraform's state in s3://BUCKET/PREFIX (AWS) or gs://… (GCP).")
-]
+State = Annotated[str | None, typer.Option("--state", help="Keep Terraform's state in {s3,gs}://BUCKET/PREFIX.")]
 HostsFile = Annotated[
     Path | None, typer.Option("--hosts", help="ssh: a line a host: ADDRESS [user= port= key= private= gpus= name=]")
 ]
