@@ -13,6 +13,8 @@ from ..results.text import sanitise
 from .charts import words
 from .plot import Axis, Chart, Dot, Rule, Shape, Tick, bar, polyline, x_axis, y_axis
 
+AT_A_GLANCE: Final = ("strip-times", "split-of-step")
+"""What a page shows before its tables."""
 _AXES: Final = {
     "time": "seconds from run_start, everything on the clock",
     "steps": "training steps",

@@ -25,7 +25,7 @@ from ..results.series import Series
 from ..results.text import sanitise
 from ..results.verdict import GOAL_REACHED
 from .charts import charts_of
-from .compare_charts import charts_of_comparison
+from .compare_charts import AT_A_GLANCE, charts_of_comparison
 from .environment import environments
 from .plot import Chart
 from .png import plain_style
@@ -55,14 +55,17 @@ def run_page(folder: RunFolder, metrics: Metrics, series: Series | None) -> str:
 def comparison_page(comparison: Comparison) -> str:
     """The page of runs side by side."""
     runs = [run.metrics.spec for group in comparison.groups for run in group.runs]
-    report = render_comparison(comparison)
+    report, charts = render_comparison(comparison), charts_of_comparison(comparison)
+    # What differs comes first, then what it did.
+    then = [chart for chart in charts if chart.id in AT_A_GLANCE]
     return page(
         "report/compare.html.j2",
         title=report.title[0],
         report=report,
         tone=_tone(comparison),
         lead=(),
-        charts=charts_of_comparison(comparison),
+        then=then,
+        charts=[chart for chart in charts if chart not in then],
         reproduce=[_command(spec) for spec in runs],
     )
 
@@ -83,6 +86,7 @@ def scaling_page(scaling: Scaling) -> str:
         report=report,
         tone="plain",
         lead=lead,
+        then=(),
         charts=[chart for chart in charts if chart not in lead],
         # One command made them all.
         reproduce=[shlex.join(sanitise(word) for word in scaling.runs[0].metrics.spec.argv)],
