@@ -70,6 +70,8 @@ def prepare(
     show_text(f"{prepared.name} from {prepared.origin}: {prepared.unit}: {counts}{words}\n{prepared.path}")
     for reason, count in prepared.skipped.items():
         show_text(f"left out: {count:,} {reason}")
+    for what, count in prepared.changed.items():
+        show_text(f"changed: {count:,} images {what}")
 
 
 def _bytes(count: int | None) -> str:

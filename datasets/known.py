@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..errors import UsageError, did_you_mean
+from .known_imagenet import IMAGENET, IMAGENET_320
 from .known_parallel import MULTI30K, OWN_CORPUS, WMT_16, WMT_17
 from .sources import SPLITS, Archive, DataSet, Source, SourceFile
 
 SYNTHETIC = "synthetic"
 """Text that is generated on the spot: it has no files and no source."""
+
+SYNTHETIC_IMAGES = "synthetic-images"
+"""Images that are generated on the spot."""
 
 _PYTORCH_EXAMPLES = (
     "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
@@ -122,7 +126,10 @@ EPSILON = DataSet(
 )
 
 DATASETS: Mapping[str, DataSet] = MappingProxyType(
-    {d.name: d for d in (WIKITEXT_2, CIFAR_10, A9A, EPSILON, WMT_16, WMT_17, MULTI30K, OWN_CORPUS)}
+    {
+        d.name: d
+        for d in (WIKITEXT_2, CIFAR_10, IMAGENET, IMAGENET_320, A9A, EPSILON, WMT_16, WMT_17, MULTI30K, OWN_CORPUS)
+    }
 )
 
 
@@ -132,7 +139,7 @@ def dataset_named(name: str) -> DataSet:
     Raises:
         UsageError: there is none; the message lists what there is.
     """
-    known = (*DATASETS, SYNTHETIC)
+    known = (*DATASETS, SYNTHETIC, SYNTHETIC_IMAGES)
     if name not in DATASETS:
         hint = did_you_mean(name, known)
         raise UsageError(f"There is no data set {name!r}.{hint}", fix=f"Data sets: {', '.join(known)}.")

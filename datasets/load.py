@@ -8,11 +8,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..errors import DataCorrupt, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _AGAIN = "Delete the folder and start again: it is made anew from the raw files."
 
@@ -32,6 +37,26 @@ def load_array(path: Path, name: str) -> Tensor:
         UsageError: there is no such array.
         DataCorrupt: the folder is not a prepared data set, or the file has not the length it was made with.
     """
+    file, shape, dtype = _described(path, name)
+    if not math.prod(shape):
+        return torch.empty(shape, dtype=dtype)
+    return torch.from_file(str(file), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+
+
+def map_bytes(path: Path, name: str) -> npt.NDArray[np.uint8]:
+    """An array of bytes, mapped read-only: it may be larger than the memory, which `load_array`'s may not.
+
+    Raises:
+        UsageError, DataCorrupt: as `load_array`.
+    """
+    import numpy as np
+
+    file, shape, _ = _described(path, name)
+    return np.memmap(file, np.uint8, "r") if math.prod(shape) else np.empty(0, np.uint8)
+
+
+def _described(path: Path, name: str) -> tuple[Path, list[int], torch.dtype]:
+    """The file of an array, its shape and its type, as meta.json has them."""
     try:
         files = json.loads((path / "meta.json").read_text())["files"]
         arrays = {entry["array"]: (path / file, entry) for file, entry in files.items() if "array" in entry}
@@ -48,9 +73,7 @@ def load_array(path: Path, name: str) -> Tensor:
         raise DataCorrupt(
             f"{file} is damaged.", why=f"{expected_bytes:,} bytes expected, {found_bytes:,} found.", fix=_AGAIN
         )
-    if not found_bytes:
-        return torch.empty(shape, dtype=dtype)
-    return torch.from_file(str(file), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
+    return file, shape, dtype
 
 
 def columns(ids: Tensor, batch: int) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UsageError
+from .download import Progress
 from .sources import SPLITS, DataSet
 
 
@@ -48,6 +49,8 @@ class Order:
     """None for generated data."""
     paths: Mapping[str, Path] = field(default_factory=dict)
     """Name of the file in `DataSet.files` -> where it lies; empty until the files are found."""
+    progress: Progress | None = None
+    """Told about work of minutes, in raw bytes (done, in all)."""
 
     @property
     def of(self) -> DataSet:

@@ -21,8 +21,9 @@ from .writing import Writing
 
 __all__ = ["DataStatus", "Prepared", "PreparedFolder", "RawFile", "prepare", "status"]
 
-MAKERS = ("text", "images", "libsvm", "parallel")
-"""Kinds of data sets; each is a file of this room with `check(order)`, `inputs(order)` and `make(order, writing)`."""
+MAKERS = ("text", "images", "libsvm", "parallel", "imagenet")
+"""Kinds of data sets; each is a file of this room with `check(order)`, `inputs(order)` and `make(order, writing)`;
+one that says it is RESUMABLE finds in the folder again what it wrote before it was killed."""
 
 
 def prepare(
@@ -125,7 +126,7 @@ def status(dataset: str, *, data_dir: Path | None, cache_dir: Path) -> DataStatu
         return DataStatus(dataset, GENERATED[dataset].title, (), prepared, (), "none: it is made on this machine")
     found = dataset_named(dataset)
     users = raw_folder(found, data_dir) if data_dir is not None else None
-    folder = users or cache_dir.absolute() / found.name
+    folder = users or cache_dir.absolute() / found.folder
     raw = tuple(_raw_file(file, local_path(file, folder)) for file in found.files)
     sources = tuple(source.address for source in found.sources)
     return DataStatus(found.name, found.title, raw, prepared, sources, found.licence)
@@ -139,6 +140,7 @@ class _Maker:
         self.check: Callable[[Order], None] = module.check
         self.inputs: Callable[[Order], Mapping[str, object]] = module.inputs
         self.make: Callable[[Order, Writing], None] = module.make
+        self.resumable: bool = getattr(module, "RESUMABLE", False)
 
 
 def _maker(kind: str) -> _Maker:
@@ -162,8 +164,10 @@ def _prepare_files(
         recipe = Recipe(dataset.name, _inputs(maker, order, {f.name: f.sha256 or "" for f in dataset.files}))
         if ready := _reuse(cache_dir, recipe):
             return replace(ready, origin=raw.origin if raw else "cache")
-    files = raw or from_cache_or_download(dataset, cache_dir / dataset.name, offline=offline, progress=progress)
-    order = replace(order, paths=files.paths)
+    elif raw is None and maker.resumable and (ready := store.read_latest(cache_dir, dataset.name, maker.inputs(order))):
+        return replace(ready, origin="cache")
+    files = raw or from_cache_or_download(dataset, cache_dir / dataset.folder, offline=offline, progress=progress)
+    order = replace(order, paths=files.paths, progress=progress)
     recipe = Recipe(dataset.name, _inputs(maker, order, files.sha256s(dataset)))
     if ready := _reuse(cache_dir, recipe):
         return replace(ready, origin=files.origin)
@@ -172,7 +176,7 @@ def _prepare_files(
         maker.make(order, writing)
         _check_counts(dataset, writing, order)
 
-    return replace(_make(cache_dir, recipe, files.origin, make), origin=files.origin)
+    return replace(_make(cache_dir, recipe, files.origin, make, keep=maker.resumable), origin=files.origin)
 
 
 def _inputs(maker: _Maker, order: Order, sha256s: Mapping[str, str]) -> Mapping[str, object]:
@@ -185,13 +189,15 @@ def _reuse(cache_dir: Path, recipe: Recipe) -> Prepared | None:
     return ready if ready is not None and ready.fingerprint == recipe.fingerprint else None
 
 
-def _make(cache_dir: Path, recipe: Recipe, origin: str, make: Callable[[Writing], None]) -> Prepared:
+def _make(
+    cache_dir: Path, recipe: Recipe, origin: str, make: Callable[[Writing], None], *, keep: bool = False
+) -> Prepared:
     """Make a data set, or wait for the process that is making it and use that one's."""
     with exclusive(store.prepared_root(cache_dir)):
         store.clean(cache_dir)
         if ready := _reuse(cache_dir, recipe):
             return ready
-        with store.writing(cache_dir, recipe, origin=origin) as writing:
+        with store.writing(cache_dir, recipe, origin=origin, keep=keep) as writing:
             make(writing)
         return store.prepared_from(writing, recipe.folder(cache_dir), recipe, origin)
 
@@ -199,7 +205,7 @@ def _make(cache_dir: Path, recipe: Recipe, origin: str, make: Callable[[Writing]
 def _check_counts(dataset: DataSet, writing: Writing, order: Order) -> None:
     """The files must give the published numbers."""
     expected = {split: order.limits.at_most(split, n) for split, n in (dataset.counts or {}).items()}
-    found = {split: writing.counts.get(split, 0) for split in expected}
+    found = {split: writing.counts.get(split, 0) + writing.left_out[split] for split in expected}
     wrong_words = order.vocabulary is None and dataset.vocabulary_size not in {None, writing.vocabulary_size}
     if expected != found or wrong_words:
         raise MlbError(

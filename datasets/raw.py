@@ -13,6 +13,7 @@ from ..errors import DataCorrupt, DataMissing
 from .archive import extract
 from .download import Progress, fetch
 from .files import Check, check, exclusive, sha256_of
+from .listing import listing_digest
 from .sources import Archive, DataSet, Source, SourceFile
 from .tally import Tally
 
@@ -34,7 +35,12 @@ class RawFiles:
 
     def sha256s(self, dataset: DataSet) -> dict[str, str]:
         """File name -> SHA-256: the pinned one, which was verified, else that of the file as it is."""
-        return {file.name: file.sha256 or sha256_of(self.paths[file.name]) for file in dataset.files}
+        files = {file: self.paths[file.name] for file in dataset.files if file.name in self.paths}
+        return {file.name: file.sha256 or _identity(file, path) for file, path in files.items()}
+
+
+def _identity(file: SourceFile, path: Path) -> str:
+    return listing_digest(path) if path.is_dir() or (file.folders and not file.optional) else sha256_of(path)
 
 
 def raw_folder(dataset: DataSet, folder: Path) -> Path | None:
@@ -43,18 +49,20 @@ def raw_folder(dataset: DataSet, folder: Path) -> Path | None:
     `folder` itself counts where it is called like the data set, or holds all of its files: a lone `train.txt`
     in a folder of many things is somebody else's.
     """
-    inner = folder / dataset.name
+    inner = folder / dataset.folder
     if any(local_path(file, inner) for file in dataset.files):
         return inner
-    here = [local_path(file, folder) for file in dataset.files]
-    return folder if all(here) or (any(here) and folder.name == dataset.name) else None
+    here = [local_path(file, folder) for file in dataset.files if not file.optional]
+    return folder if all(here) or (any(here) and folder.name == dataset.folder) else None
 
 
 def local_path(file: SourceFile, folder: Path) -> Path | None:
     """The file of `folder` that should have the bytes of `file`, under any of its names, or None."""
     candidates = (folder / name for name in (file.name, *file.other_names))
     with contextlib.suppress(PermissionError):
-        return next((path for path in candidates if path.is_file()), None)
+        if found := next((path for path in candidates if path.is_file()), None):
+            return found
+        return next((path for name in file.folders if (path := folder / name).is_dir()), None)
     return None
 
 
@@ -71,7 +79,7 @@ def from_user(dataset: DataSet, data_dir: Path) -> RawFiles | None:
     if folder is None:
         return None
     paths = {file: local_path(file, folder) for file in dataset.files}
-    if absent := [file.name for file, path in paths.items() if path is None]:
+    if absent := [file.name for file, path in paths.items() if path is None and not file.optional]:
         raise DataMissing(
             f"The folder {folder} holds only a part of {dataset.title}.",
             why=f"Not there: {', '.join(absent)}.",
@@ -135,11 +143,13 @@ def download(dataset: DataSet, cache: Path, progress: Progress | None = None) ->
 def how_to_get(dataset: DataSet) -> str:
     """What to do without a download: which files go where, and what runs without any."""
     width = max(len(file.name) for file in dataset.files)
-    table = "\n".join(f"  {file.name:{width}}  {file.facts}" for file in dataset.files)
+    lines = (f"  {f.name:{width}}  {f.facts}{'  (not always needed)' if f.optional else ''}" for f in dataset.files)
+    table = "\n".join(lines)
     places = "\n".join(f"  {source.address}" for source in dataset.sources)
-    had_from = f"They can be had from\n{places}\n" if places else "mlb knows no place to download them from.\n"
+    unknown = dataset.terms or "mlb knows no place to download them from."
+    had_from = f"They can be had from\n{places}\n" if places else f"{unknown}\n"
     return (
-        f"Put these files into DIR/{dataset.name}/ and name DIR with --data-dir DIR or MLB_DATA_DIR=DIR:\n"
+        f"Put these files into DIR/{dataset.folder}/ and name DIR with --data-dir DIR or MLB_DATA_DIR=DIR:\n"
         f"{table}\n"
         f"{had_from}"
         f"{_INSTEAD.get(dataset.kind, _INSTEAD_OF_ANY)}"

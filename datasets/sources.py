@@ -21,13 +21,20 @@ class SourceFile:
     """None where nobody published it: the content is then checked when it is read."""
     other_names: tuple[str, ...] = ()
     """Further names under which a local folder may hold the same bytes."""
+    folders: tuple[str, ...] = ()
+    """Names of folders that hold what the file, an archive, does. Where there are any, the file is too large to be
+    read for a checksum, and the list of what it holds stands for one."""
+    optional: bool = False
+    """Some copies of the data set do without it."""
 
     @property
     def facts(self) -> str:
         """Size and checksum, as far as they are known, for people."""
         size = "" if self.size_bytes is None else f"{self.size_bytes:>10,} bytes"
         sha256 = "" if self.sha256 is None else f"SHA-256 {self.sha256}"
-        return "  ".join(part for part in (size, sha256) if part) or "size and checksum are not published"
+        known = "  ".join(part for part in (size, sha256) if part) or "size and checksum are not published"
+        instead = ", ".join((*(f"folder {name}/" for name in self.folders), *self.other_names))
+        return f"{known}  or: {instead}" if self.folders else known
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,15 @@ class DataSet:
     """Number of distinct words that preparing the pinned files must give; None: not pinned."""
     options: Mapping[str, int | str] = field(default_factory=dict)
     """What the maker has to know besides the files: the number of features, the two languages."""
+    terms: str = ""
+    """How people get the files where nobody else may hand them out."""
+    of: str = ""
+    """The data set of whose files this is another preparation; empty where they are its own."""
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in a data directory."""
+        return self.of or self.name
 
     @property
     def pinned(self) -> bool:

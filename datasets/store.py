@@ -26,6 +26,8 @@ from .writing import Writing
 SCHEMA_VERSION = 2
 
 _TEMPORARY = ".making-"
+UNFINISHED = ".unfinished-"
+"""Begins the name of a folder that a later preparation goes on with."""
 
 _VERIFIED_BYTES = 4 << 30
 """Up to so many bytes a data set's checksums are verified whenever it is used; above, its sizes."""
@@ -53,6 +55,8 @@ class Prepared:
     """The best value of the task's metric that any model can reach in expectation; None where nobody knows it."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> how many raw items were left out for it."""
+    changed: dict[str, int] = field(default_factory=dict)
+    """What was done -> how many raw items it was done to, where they could not be taken as they are."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,22 @@ def read(folder: Path, *, thorough: bool = False) -> Prepared | None:
         return None
 
 
+def read_latest(cache_dir: Path, name: str, inputs: Mapping[str, Any]) -> Prepared | None:
+    """The last data set made of that name, whatever raw files it was made from; `inputs` are the others.
+
+    For raw files that nobody keeps twice: a machine that was given the prepared data set alone can use it.
+    """
+    for folder in sorted(folders(cache_dir), key=lambda path: path.stat().st_mtime, reverse=True):
+        prepared = read(folder) if folder.name.rpartition("-")[0] == name else None
+        if prepared is not None:
+            made_from = json.loads((folder / "meta.json").read_text())["made_from"]
+            if {key: value for key, value in made_from.items() if key != "files"} == inputs:
+                return prepared
+    return None
+
+
 @contextmanager
-def writing(cache_dir: Path, recipe: Recipe, *, origin: str) -> Iterator[Writing]:
+def writing(cache_dir: Path, recipe: Recipe, *, origin: str, keep: bool = False) -> Iterator[Writing]:
     """Make a data set: what the block writes is put in its place in one step; a damaged one there is replaced.
 
     The caller is the only process that writes below `prepared_root` (`files.exclusive`).
@@ -108,12 +126,13 @@ def writing(cache_dir: Path, recipe: Recipe, *, origin: str) -> Iterator[Writing
         cache_dir: the cache.
         recipe: what it is made from.
         origin: where it comes from, for people.
+        keep: leave what was written where the block does not end well, for a later call to go on from.
 
     Raises:
-        DiskFull: no room for it; nothing is left behind.
+        DiskFull: no room for it; nothing is left behind, unless to `keep`.
     """
     final = recipe.folder(cache_dir)
-    with _temporary(final.parent) as folder:
+    with _kept(final) if keep else _temporary(final.parent) as folder:
         making = Writing(folder)
         with disk_errors(final, 0), closing(making):
             yield making
@@ -137,6 +156,7 @@ def prepared_from(making: Writing, final: Path, recipe: Recipe, origin: str) -> 
         vocabulary_size=making.vocabulary_size,
         best_possible=making.best_possible,
         skipped={reason: n for reason, n in making.skipped.items() if n},
+        changed={what: n for what, n in making.changed.items() if n},
     )
 
 
@@ -158,6 +178,19 @@ def _meta(prepared: Prepared, recipe: Recipe, files: Mapping[str, Any]) -> bytes
     about = {name: value for name, value in asdict(prepared).items() if name != "path"}
     meta = {"schema_version": SCHEMA_VERSION, "prepared": about, "files": files, "made_from": recipe.inputs}
     return (json.dumps(meta, indent=2) + "\n").encode()
+
+
+@contextmanager
+def _kept(final: Path) -> Iterator[Path]:
+    """A folder that the next preparation of the same data set finds again, until it is put in its place."""
+    folder = final.with_name(f"{UNFINISHED}{final.name}")
+    # Of raw files that have changed since: nothing goes on with it.
+    for other in final.parent.glob(f"{UNFINISHED}{final.name.rpartition('-')[0]}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    yield folder
+    shutil.rmtree(folder.with_name(f"{folder.name}-old"), ignore_errors=True)
 
 
 @contextmanager

@@ -40,6 +40,10 @@ class Writing:
         self.vocabulary_size: int | None = None
         self.best_possible: float | None = None
         self.skipped: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        """Split -> raw items that `skipped` counts, where the published counts are those with them."""
+        self._adopted: dict[str, dict[str, Any]] = {}
         self._files: dict[str, _File] = {}
 
     def array(self, name: str, dtype: str, row_shape: tuple[int, ...] = ()) -> None:
@@ -57,6 +61,13 @@ class Writing:
         self._write(self._files[name], content)
         self._close(self._files[name])
 
+    def adopt(self, name: str, dtype: str, size_bytes: int, sha256: str) -> None:
+        """Count a file that was written into the folder by other means as the array `name`."""
+        file = f"{name}.{SUFFIXES[dtype]}"
+        shape = [size_bytes // int(dtype[2:])]
+        described = {"bytes": size_bytes, "sha256": sha256, "array": name, "dtype": dtype, "shape": shape}
+        self._adopted[file] = described
+
     def words(self, vocabulary: Iterable[str]) -> None:
         """Write the vocabulary, one word a line in the order of the ids."""
         content = "".join(f"{word}\n" for word in vocabulary).encode()
@@ -65,7 +76,7 @@ class Writing:
 
     def finish(self) -> dict[str, Any]:
         """Close everything; what each file is, for meta.json."""
-        described = {}
+        described = dict(self._adopted)
         for name, file in self._files.items():
             self._close(file)
             described[name] = {"bytes": file.size_bytes, "sha256": file.digest.hexdigest()} | _shape(name, file)

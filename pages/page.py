@@ -60,11 +60,17 @@ def comparison_page(comparison: Comparison) -> str:
         "report/compare.html.j2",
         title=report.title[0],
         report=report,
-        mixed=bool(comparison.mixed),
+        tone=_tone(comparison),
         lead=(),
         charts=charts_of_comparison(comparison),
         reproduce=[_command(spec) for spec in runs],
     )
+
+
+def _tone(comparison: Comparison) -> str:
+    """The colour of the headline: green for a winner outside noise alone."""
+    won = comparison.fastest is not None and not comparison.fastest.within_noise
+    return "bad" if comparison.mixed else "" if won else "plain"
 
 
 def scaling_page(scaling: Scaling) -> str:
@@ -75,7 +81,7 @@ def scaling_page(scaling: Scaling) -> str:
         "report/compare.html.j2",
         title=report.title[0],
         report=report,
-        mixed=False,
+        tone="plain",
         lead=lead,
         charts=[chart for chart in charts if chart not in lead],
         # One command made them all.

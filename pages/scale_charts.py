@@ -58,15 +58,16 @@ def _speed_up(scaling: Scaling) -> Chart:
         words.append((y.at(scaling.fit.law.rate(sizes[-1]) / base), "prediction", "s0"))
     dots = list(_rate_dots(points, x, y, base))
     labels = [*_apart(WIDTH - _MARGIN + 8, words)]
-    labels.append(_beside(x.at(last.ranks), y.at(last.speed_up), f"{last.speed_up:.3g} x throughput", "s0"))
+    here = [(y.at(last.speed_up) + 13, f"{last.speed_up:.3g} x throughput", "s0")]
     if len(timed) > 1:
         places = [(x.at(p.ranks), y.at(speed_up)) for p, speed_up in timed]
         shapes.append(Shape(polyline(places), "line s1", "time to the target"))
         dots += [
-            Dot(*place, "s1", f"{count(p.nodes, 'node')}: {speed_up:.3g} x faster to the target")
+            Dot(*place, "s1", f"{count(p.nodes, 'node')}: {speed_up:.3g} x as fast to the target")
             for place, (p, speed_up) in zip(places, timed, strict=True)
         ]
-        labels.append(_beside(*places[-1], f"{timed[-1][1]:.3g} x to the target", "s1"))
+        here.append((places[-1][1] + 13, f"{timed[-1][1]:.3g} x to the target", "s1"))
+    labels += _apart(x.at(last.ranks) + 11, here)
     return Chart(
         id="speed-up",
         title="Speed-up over the smallest size",
@@ -88,12 +89,11 @@ def _curve(fit: Fit, x: Axis, y: Axis, base: float, ends: tuple[int, int, int]) 
     first, last, farthest = ends
     at_last = fit.law.rate(last)
     spread = [(last, at_last, at_last)]
-    for one in fit.predictions:
-        between = one.interval or one.laws
-        spread.append((one.ranks, between.low, between.high))
-    xs = [x.at(ranks) for ranks, *_ in spread]
-    lower, upper = ([y.at(rates[side] / base) for rates in spread] for side in (1, 2))
-    yield Shape(band(xs, lower, upper), "spread", "interval of the prediction")
+    spread += [(one.ranks, one.interval.low, one.interval.high) for one in fit.predictions if one.interval]
+    if len(spread) > 1:
+        xs = [x.at(ranks) for ranks, *_ in spread]
+        lower, upper = ([y.at(rates[side] / base) for rates in spread] for side in (1, 2))
+        yield Shape(band(xs, lower, upper), "spread", "interval of the prediction")
     for (start, end), css, said in (((first, last), "fitted", fit.name), ((last, farthest), "foreseen", "prediction")):
         places = [start * (end / start) ** (i / _SMOOTH) for i in range(_SMOOTH + 1)]
         yield Shape(polyline([(x.at(p), y.at(fit.law.rate(p) / base)) for p in places]), css, said)
@@ -145,7 +145,8 @@ def _efficiency(scaling: Scaling) -> Chart:
 
 def _about(scaling: Scaling) -> str:
     said = "; ".join(f"{count(p.nodes, 'node')} {p.speed_up:.3g} x the throughput" for p in scaling.points[1:])
-    curve = f" Curve: {scaling.fit.name}; shaded: 95 % interval of the prediction." if scaling.fit else ""
+    shaded = "; shaded: 95 % interval of the prediction" if scaling.fit and scaling.fit.predictions[0].interval else ""
+    curve = f" Curve: {scaling.fit.name}{shaded}." if scaling.fit else ""
     return f"{said}. A dot a run, both axes logarithmic.{curve} Numbers: the tables below."
 
 
@@ -159,10 +160,6 @@ def _ranks_label(scaling: Scaling) -> str:
 def _size(scaling: Scaling, ranks: int) -> str:
     nodes = nodes_of(scaling, ranks)
     return label(ranks) if nodes == "-" else nodes
-
-
-def _beside(x: float, y: float, text: str, css: str) -> Label:
-    return Label(x + 11, y + 17, text, css)
 
 
 def _apart(x: float, words: list[tuple[float, str, str]]) -> Iterator[Label]:

@@ -22,7 +22,7 @@ from .wheel import Wheel
 
 HOME = PurePosixPath(".mlb")
 """mlb's folder on a node, in the home folder of its user."""
-NODE_PACKAGES = ("numpy", "sacrebleu", "sentencepiece", "torch")
+NODE_PACKAGES = ("numpy", "pillow", "sacrebleu", "sentencepiece", "torch")
 """What the rooms that run on nodes import; everything else of mlb's dependencies is for the controller."""
 _LOOK_S = 120.0
 _MAKE_S = 3600.0

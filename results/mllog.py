@@ -29,6 +29,23 @@ _NAMES: Final[Mapping[str, str]] = {
 }
 """What the tasks of `BENCHMARKS` call it -> what MLPerf does, where the two mean the same."""
 
+_NAMES_OF_RESNET: Final[Mapping[str, str]] = {
+    "images_per_step": keys.GLOBAL_BATCH_SIZE,
+    "images_per_pass": "model_bn_span",
+    "learning_rate": "{}_opt_base_learning_rate",
+    "end_learning_rate": "{}_opt_end_learning_rate",
+    "poly_power": "{}_opt_learning_rate_decay_poly_power",
+    "decay_steps": "{}_opt_learning_rate_decay_steps",
+    "momentum": "{}_opt_momentum",
+    "weight_decay": "{}_opt_weight_decay",
+}
+"""Likewise, where MLPerf puts the optimiser in front."""
+
+_WARMUP_OF_RESNET: Final[Mapping[str, str]] = {
+    "lars": "lars_opt_learning_rate_warmup_epochs",
+    "sgd": "opt_learning_rate_warmup_epochs",
+}
+
 _POINT, _START, _END = "POINT_IN_TIME", "INTERVAL_START", "INTERVAL_END"
 _INTERVALS: Final = {
     keys.RUN_START: _START,
@@ -94,11 +111,19 @@ def _facts(spec: RunSpec, events: list[Event]) -> dict[str, Any]:
     named = (keys.SEED, *keys.MLPERF_HYPERPARAMETERS)
     facts = {event.key: event.fields.get("value") for event in events if event.key in named}
     own = (event.fields for event in events if event.key == keys.HYPERPARAMETER)
-    renamed = _NAMES if spec.task in BENCHMARKS else {}
+    renamed = _renamed(BENCHMARKS.get(spec.task), str(facts.get(keys.OPT_NAME)))
     for fields in own:
         name = str(fields.get("name"))
         facts.setdefault(renamed.get(name, name), fields.get("value"))
     return facts
+
+
+def _renamed(benchmark: str | None, optimiser: str) -> Mapping[str, str]:
+    """The task's name of a hyperparameter -> MLPerf's."""
+    if benchmark != "resnet":
+        return _NAMES if benchmark else {}
+    warmup = {"warmup_epochs": _WARMUP_OF_RESNET[optimiser]} if optimiser in _WARMUP_OF_RESNET else {}
+    return {name: theirs.format(optimiser) for name, theirs in _NAMES_OF_RESNET.items()} | warmup
 
 
 def _of_event(spec: RunSpec, event: Event, time_ms: int) -> dict[str, Any]:

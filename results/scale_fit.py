@@ -8,8 +8,9 @@ of them, and
 Amdahl (1967) has c = 0: a share b / a of the work does not spread over the ranks. Gunther's universal scalability law
 (1993) adds c: ranks wait for each other pair by pair, and beyond sqrt((a - b) / c) ranks more of them are slower.
 
-A prediction is no better than its law. So its interval holds the bootstrap's of both laws, and is given as far as four
-times the largest size only; whether the curve would have foreseen the largest size from the others is said beside it.
+A prediction is no better than its law. So its interval holds the bootstrap's of both laws, is widened by the worst that
+the law was off by on the sizes that were run (the largest of them also foreseen from the others), and is given as far
+as four times the largest size only.
 """
 
 from __future__ import annotations
@@ -68,9 +69,7 @@ class Prediction:
     ranks: int
     samples_per_s: float
     interval: Interval | None
-    """95 % over the runs, of both laws; None below three runs of each size."""
-    laws: Interval
-    """What the two laws say, without the runs' noise."""
+    """95 % over the runs, of both laws, and wider by `Fit.worst_error`; None below three runs of each size."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class Fit:
     largest_error: float | None
     """(foreseen - measured) / measured at the largest size, by Amdahl's law through the others; None below three
     sizes."""
+    worst_error: float
+    """The largest |error| of the curve at a size that was run, and of `largest_error`."""
 
     def to_json(self) -> dict[str, Any]:
         law = self.law
@@ -100,12 +101,16 @@ def fit_of(measured: Measured) -> Fit | None:
     law = law_of(measured, coherent=usl)
     noisy = _bootstrap(measured, usl) if min(len(rates) for _, rates in measured) >= MINIMUM_RUNS else []
     laws = [law, law_of(measured, coherent=False)]
+    largest = _largest_error(measured) if usl else None
+    worst = max(abs(law.rate(ranks) / median(rates) - 1) for ranks, rates in measured)
+    worst = max(worst, abs(largest or 0.0))
     targets = [sizes[-1] * times for times in (2, FARTHEST)]
     return Fit(
         law,
         "Gunther's universal scalability law" if usl else "Amdahl's law",
-        tuple(_prediction(ranks, laws, noisy) for ranks in targets),
-        _largest_error(measured) if usl else None,
+        tuple(_prediction(ranks, laws, noisy, worst) for ranks in targets),
+        largest,
+        worst,
     )
 
 
@@ -151,15 +156,15 @@ def _bootstrap(measured: Measured, usl: bool) -> list[Law]:
     return laws
 
 
-def _prediction(ranks: int, laws: Sequence[Law], noisy: Sequence[Law]) -> Prediction:
+def _prediction(ranks: int, laws: Sequence[Law], noisy: Sequence[Law], worst: float) -> Prediction:
     rates = [law.rate(ranks) for law in laws]
-    interval = None
-    if noisy:
-        spread: Vector = np.array([law.rate(ranks) for law in noisy])
-        edge = 100 * (1 - CONFIDENCE) / 2
-        low, high = np.percentile(spread, [edge, 100 - edge])
-        interval = Interval(min(float(low), *rates), max(float(high), *rates))
-    return Prediction(ranks, rates[0], interval, Interval(min(rates), max(rates)))
+    if not noisy:
+        return Prediction(ranks, rates[0], None)
+    spread: Vector = np.array([law.rate(ranks) for law in noisy])
+    edge = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(spread, [edge, 100 - edge])
+    interval = Interval(min(float(low), *rates) / (1 + worst), max(float(high), *rates) * (1 + worst))
+    return Prediction(ranks, rates[0], interval)
 
 
 def _largest_error(measured: Measured) -> float | None:

@@ -23,7 +23,7 @@ def render_scaling(scaling: Scaling) -> Report:
     return Report(
         title=(sanitise(title), sanitise(_standing(scaling)), sanitise(_headline(scaling))),
         failure=(),
-        rows=tuple((sanitise(name), sanitise(text)) for name, text in _rows(scaling)),
+        rows=tuple((name, sanitise(text)) for name, text in _rows(scaling)),
         tables=tuple(_tables(scaling)),
         warnings=tuple(sanitise(line) for line in _warnings(scaling)),
     )
@@ -50,8 +50,7 @@ def _headline(scaling: Scaling) -> str:
     )
     if last.time_speed_up is None:
         return said
-    way = f"{last.time_speed_up:.3g} x faster" if last.time_speed_up >= 1 else f"{1 / last.time_speed_up:.3g} x slower"
-    return f"{said}, {way} to the target"
+    return f"{said}, {last.time_speed_up:.3g} x as fast to the target"
 
 
 def _rows(scaling: Scaling) -> Iterator[tuple[str, str]]:
@@ -109,7 +108,8 @@ def _throughput(scaling: Scaling) -> Table:
             for p in scaling.points
         ),
         notes=(
-            f"{sanitise(mode)} scaling: {stays}. Within training steps, without the warm-up; medians over the runs.",
+            f"{sanitise(mode).capitalize()} scaling: {stays}.",
+            "Within training steps, without the warm-up; medians over the runs.",
             "Hardware efficiency: samples/s of a rank, over those of a rank of the smallest size.",
         ),
     )
@@ -166,7 +166,7 @@ def _step(scaling: Scaling) -> Table:
                 f"{1e3 * p.step_s:.1f}" + (f" ± {1e3 * p.step_spread_s:.1f}" if p.step_spread_s is not None else ""),
                 _milliseconds(p.transfer_s),
                 _milliseconds(p.wait_s),
-                "-" if p.bus_bytes_per_s is None else f"{p.bus_bytes_per_s / 1e6:,.1f}",
+                number_text(p.bus_bytes_per_s and p.bus_bytes_per_s / 1e6),
             )
             for p in scaling.points
         ),
@@ -183,9 +183,9 @@ def _predicted(scaling: Scaling, fit: Fit) -> Table:
     per_rank = (base.samples_per_s.median or 0.0) / base.ranks
 
     def row(one: Prediction) -> tuple[str, ...]:
-        between = one.interval or one.laws
         efficiency = 100 * one.samples_per_s / one.ranks / per_rank
-        said = f"{number_text(between.low)} to {number_text(between.high)}{'' if one.interval else ' (laws only)'}"
+        between = one.interval
+        said = f"{number_text(between.low)} to {number_text(between.high)}" if between else "-"
         return (nodes_of(scaling, one.ranks), str(one.ranks), number_text(one.samples_per_s), said, f"{efficiency:.0f}")
 
     return Table(
@@ -193,8 +193,9 @@ def _predicted(scaling: Scaling, fit: Fit) -> Table:
         ("nodes", "ranks", "samples/s", f"{100 * CONFIDENCE:.0f} % interval", "hardware efficiency %"),
         tuple(row(one) for one in fit.predictions),
         notes=(
-            f"By {fit.name}; the interval holds what Amdahl's law says, too, and the runs' noise where there are three "
-            "of each size. It knows nothing of what is new at that size: another switch, a second rack.",
+            f"By {fit.name}; the interval holds the runs' noise, what Amdahl's law says, and the worst that the curve "
+            f"was off by, {100 * fit.worst_error:.0f} %; none below three runs of each size.",
+            "It knows nothing of what is new at that size: another switch, a second rack.",
         ),
     )
 

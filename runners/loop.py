@@ -72,7 +72,7 @@ class TrainingLoop:
         self._log.event(keys.RUN_START)
         reason = self._train()
         self._log.event(keys.RUN_STOP, status="success" if reason == "goal" else "aborted", reason=reason)
-        if self._spec.max_steps is None:
+        if self._spec.max_steps is None and "test" in self._task.splits:
             self._evaluate("test", epoch=0)
         with self.stage(keys.STAGE_FINISH):
             self._compare_clocks()
@@ -142,6 +142,8 @@ class TrainingLoop:
             Its last mark, where the next step starts; None if there was no batch left.
         """
         step = self._watch.begin(epoch, self._steps, start=start, measured=measured)
+        if start is not None:
+            self._watch.lap("other")  # writing down the step before, which is no waiting for data
         batch = next(batches, None)
         if batch is None:
             self._watch.abandon()

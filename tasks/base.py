@@ -60,6 +60,9 @@ class Evaluation:
     """What else was found, by name: another metric's value, the signature of a metric."""
 
 
+SPLITS = ("validation", "test")
+
+
 class Task(Protocol):
     """One reference task on one rank. The loop calls, for each epoch: `batches`, then for each batch `to_device`,
     `forward`, (backward and aggregation are the loop's), `optimise`; then `evaluate` and `end_epoch`."""
@@ -67,6 +70,8 @@ class Task(Protocol):
     model: nn.Module
     metric: str
     """What an evaluation measures, without the split: `perplexity`."""
+    splits: tuple[str, ...]
+    """What can be evaluated: `validation`, and `test` where the data has a labelled one."""
 
     def hyperparameters(self) -> Mapping[str, object]:
         """Everything that decides the result, by MLPerf's names where it has them (results/keys.py)."""
@@ -87,7 +92,7 @@ class Task(Protocol):
         """One optimiser step on the averaged gradients, which are then set to zero."""
 
     def evaluate(self, split: str) -> Evaluation:
-        """Quality on `validation` or `test`, over all ranks together."""
+        """Quality on one of the splits, over all ranks together."""
 
     def end_epoch(self, quality: float) -> str | None:
         """Adapt to an epoch's validation quality; the name of the new optimiser if it was switched, else None."""

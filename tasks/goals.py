@@ -61,6 +61,49 @@ _TASK_1A = TaskInfo(
     default_seed=42,
 )
 
+_TASK_1B = TaskInfo(
+    name="task1b",
+    title="ResNet-50 (v1.5) on ImageNet",
+    module="mlb.tasks.task1b",
+    goals=_table(
+        Goal(
+            name="full",
+            recipes=("reference", "fast", "custom"),
+            metric=_ACCURACY,
+            targets=MappingProxyType({"imagenet": 75.9, "imagenet-320": 75.9}),
+            upper_bound=False,
+            max_epochs=42,
+            comparable=True,
+            memory_bytes_per_rank=8192 * _MIB,
+            about="the published model and MLPerf's target, for GPUs; ImageNet is yours to bring",
+        ),
+        Goal(
+            name="light",
+            recipes=("reference", "fast", "custom"),
+            metric=_ACCURACY,
+            targets=MappingProxyType({"imagenet": 50.0, "imagenet-320": 50.0}),
+            upper_bound=False,
+            max_epochs=42,
+            comparable=True,
+            memory_bytes_per_rank=8192 * _MIB,
+            about="the published model, a nearer target, for GPUs",
+        ),
+        Goal(
+            name="smoke",
+            recipes=("smoke",),
+            metric=_ACCURACY,
+            targets=MappingProxyType({"synthetic-images": 95.0}),
+            upper_bound=False,
+            max_epochs=8,
+            comparable=False,
+            memory_bytes_per_rank=768 * _MIB,
+            about="a small bottleneck network on generated textures, a minute on two CPU cores; not comparable",
+        ),
+    ),
+    default_goal="light",
+    default_seed=42,
+)
+
 _TASK_2A = TaskInfo(
     name="task2a",
     title="logistic regression on epsilon",
@@ -194,6 +237,6 @@ _TASK_4B = TaskInfo(
     default_seed=43,
 )
 
-_ALL = (_TASK_1A, _TASK_2A, _TASK_3A, _TASK_4B)
+_ALL = (_TASK_1A, _TASK_1B, _TASK_2A, _TASK_3A, _TASK_4B)
 
 TASKS: Mapping[str, TaskInfo] = MappingProxyType({info.name: info for info in _ALL})

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from ..errors import UsageError, did_you_mean
 from .recipe1a import RECIPES_1A
+from .recipe1b import RECIPES_1B
 from .recipe2a import RECIPES_2A
 from .recipe3a import RECIPES_3A
 from .recipe4 import RECIPES_4A, RECIPES_4B
@@ -21,7 +22,14 @@ from .recipe4 import RECIPES_4A, RECIPES_4B
 CUSTOM = "custom"
 
 _TABLES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"task1a": RECIPES_1A, "task2a": RECIPES_2A, "task3a": RECIPES_3A, "task4a": RECIPES_4A, "task4b": RECIPES_4B}
+    {
+        "task1a": RECIPES_1A,
+        "task1b": RECIPES_1B,
+        "task2a": RECIPES_2A,
+        "task3a": RECIPES_3A,
+        "task4a": RECIPES_4A,
+        "task4b": RECIPES_4B,
+    }
 )
 
 

@@ -32,6 +32,17 @@ def warmup_and_halvings(
     return float(factor ** min(most, int((step - remain * total) / (interval * total) + 1e-9) + 1))
 
 
+def polynomial(step: int, *, warmup: int, total: int, power: float, peak: float, end: float) -> float:
+    """The rate of a step (from 0): linear up from 0 over `warmup` steps, then a power of what is left of `total` + 1.
+
+    As MLPerf's ResNet reference has it (its lars_util.py): the very first step has the rate 0.
+    """
+    if step <= warmup:
+        return peak * step / warmup if warmup else peak
+    left = max(0.0, 1.0 - (step - warmup) / (total - warmup + 1))
+    return float((peak - end) * left**power + end)
+
+
 class WarmupPlateau:
     """Linear warm-up by epochs, then a rate that is cut where the validation loss no longer falls.
 

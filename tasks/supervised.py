@@ -29,6 +29,10 @@ class Labelled:
     labels: Tensor
     chosen: Tensor
 
+    def on(self, device: torch.device) -> Labelled:
+        """The same on a device."""
+        return Labelled(self.samples.to(device), self.labels.to(device), self.chosen.to(device))
+
 
 def labelled_splits(path: Path, train: int | None, evaluated: int | None) -> dict[str, Labelled]:
     """`train`, `validation` and `test` of a prepared data set, cut to so many samples where a number is given."""
@@ -47,11 +51,19 @@ def _some(chosen: Tensor, limit: int | None) -> Tensor:
     return chosen[:limit]
 
 
+def epoch_order(setup: Setup, samples: int, epoch: int) -> Tensor:
+    """All places in the order in which an epoch sees them, (samples,)."""
+    return torch.randperm(samples, generator=generator(setup.seed, _ORDER, epoch))
+
+
 def batch_places(
-    setup: Setup, samples: int, batch_per_rank: int, epoch: int, skip: int
+    setup: Setup, samples: int, batch_per_rank: int, epoch: int, skip: int, device: torch.device | None = None
 ) -> Iterator[tuple[Tensor, float]]:
-    """For each step of an epoch but the first `skip`: this rank's places among `samples`, (b,), and its weight."""
-    order = torch.randperm(samples, generator=generator(setup.seed, _ORDER, epoch))
+    """For each step of an epoch but the first `skip`: this rank's places among `samples`, (b,), and its weight.
+
+    The places are on `device`; None is the host.
+    """
+    order = epoch_order(setup, samples, epoch).to(device or "cpu")
     for first, end in global_batches(samples, batch_per_rank * setup.world_size, setup.world_size)[skip:]:
         mine = share(first, end, setup.rank, setup.world_size)
         yield order[mine[0] : mine[1]], (mine[1] - mine[0]) * setup.world_size / (end - first)
@@ -60,6 +72,12 @@ def batch_places(
 def steps_per_epoch(setup: Setup, samples: int, batch_per_rank: int) -> int:
     """How many steps an epoch has."""
     return len(global_batches(samples, batch_per_rank * setup.world_size, setup.world_size))
+
+
+def share_sizes(setup: Setup, samples: int, batch_per_rank: int) -> list[tuple[int, int]]:
+    """This rank's share of every step of an epoch, as (first, end)."""
+    steps = global_batches(samples, batch_per_rank * setup.world_size, setup.world_size)
+    return [share(first, end, setup.rank, setup.world_size) for first, end in steps]
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from torch.nn import functional as F
 from ..models.resnet_cifar import ResNetCIFAR, ResNetCIFARConfig
 from . import recipes
 from .augment import CropAndFlip
-from .base import Batch, Evaluation, Setup
-from .compiling import compiled, precision_of
+from .base import SPLITS, Batch, Evaluation, Setup
+from .compiling import compile_here, compiled, precision_of
 from .recipe1a import Recipe1a
 from .schedules import WarmupPlateau, one_cycle
-from .supervised import average_buffers, batch_places, labelled_splits, loaded, score, steps_per_epoch
+from .supervised import average_buffers, batch_places, labelled_splits, loaded, score, share_sizes, steps_per_epoch
 
 _MEAN = (0.4914, 0.4822, 0.4465)
 _STD = (0.2023, 0.1994, 0.2010)
@@ -38,23 +38,30 @@ _STD = (0.2023, 0.1994, 0.2010)
 
 _EVALUATED_TOGETHER = 500
 
+_COMPILED_AFTER = 4
+"""Passes after which compiled code has been made, warmed up and recorded as a CUDA graph."""
+
 
 class Task1a:
     """One rank's share of task 1a."""
 
     metric = "top-1 accuracy (%)"
+    splits = SPLITS
 
     def __init__(self, setup: Setup, recipe: Recipe1a | None = None) -> None:
         self.setup = setup
         self.recipe = recipe or recipes.build("task1a", setup.recipe, setup.changes, setup.batch_per_rank)
         recipe = self.recipe
         self._splits = labelled_splits(setup.data_path, recipe.train_images, recipe.eval_images)
+        if recipe.data_on_device:
+            self._splits = {name: split.on(setup.device) for name, split in self._splits.items()}
         self._augment = CropAndFlip(recipe.crop_padding, recipe.flip)
         self._steps_per_epoch = steps_per_epoch(setup, self._train_images, recipe.batch_per_rank)
         self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         # The images alone: convolutions follow their layout. The weights stay as the all-reduce buffer has them.
         self.model = ResNetCIFAR(ResNetCIFARConfig(recipe.depth, recipe.width)).to(setup.device)
-        self._network = compiled(self.model) if recipe.compile else self.model
+        compiling = compile_here(recipe.compile, setup.device)
+        self._network = compiled(self.model, graphs=True) if compiling else self.model
         mean, std = torch.tensor(_MEAN) * 255, torch.tensor(_STD) * 255
         self._mean, self._std = (v.view(3, 1, 1).to(setup.device) for v in (mean, std))
         ranks = recipe.as_if_ranks or setup.world_size
@@ -78,12 +85,29 @@ class Task1a:
             weight_decay=recipe.weight_decay,
             fused=recipe.fused_optimiser or None,
         )
+        if compiling:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Have forward and backward compiled for both sizes of a batch, and leave no trace of it in the model."""
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        sizes = {end - first for first, end in share_sizes(self.setup, self._train_images, self.recipe.batch_per_rank)}
+        for size in sorted(sizes, reverse=True):
+            shape = (size, *self._splits["train"].samples.shape[1:])
+            images_BCSS = torch.zeros(shape, dtype=torch.uint8, device=self.setup.device)
+            labels_B = torch.zeros(size, dtype=torch.long, device=self.setup.device)
+            for _ in range(_COMPILED_AFTER):
+                objective, _ = self.forward(Batch(size, size, (images_BCSS, labels_B)))
+                objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self.model.zero_grad(set_to_none=False)
+        self.model.load_state_dict(before)
 
     # --- data ---------------------------------------------------------------------------------------------------
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         train, seed, total = self._splits["train"], self.setup.seed, self._train_images
-        for places_B, weight in batch_places(self.setup, total, self.recipe.batch_per_rank, epoch, skip):
+        device = train.samples.device
+        for places_B, weight in batch_places(self.setup, total, self.recipe.batch_per_rank, epoch, skip, device):
             chosen_B = train.chosen[places_B]
             images_BCSS = self._augment(train.samples[chosen_B], places_B, total, seed, epoch)
             labels_B = train.labels[chosen_B].long()

@@ -33,7 +33,7 @@ from ..datasets.store import read as read_prepared
 from ..errors import DataMissing
 from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
 from . import recipes
-from .base import Batch, Evaluation, Setup
+from .base import SPLITS, Batch, Evaluation, Setup
 from .dynamic import Adaptation, adapted_loss, gradient_statistics, without_dropout
 from .recipe3a import Recipe3a
 
@@ -45,6 +45,7 @@ class Task3a:
     """One rank's share of task 3a."""
 
     metric = "perplexity"
+    splits = SPLITS
 
     def __init__(self, setup: Setup, recipe: Recipe3a | None = None) -> None:
         self.setup = setup

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..datasets.pairs import load_pairs, longest_of
 from ..datasets.parallel import BEGIN, END, PAD
 from ..datasets.share import pieces, share
-from .base import Batch, Evaluation, Setup
+from .base import SPLITS, Batch, Evaluation, Setup
 from .beam import Beam, search
 from .bleu import CASED_13A, UNCASED_INTL, corpus_bleu
 from .compiling import precision_of
@@ -31,6 +31,7 @@ class Translation:
     """One rank's share of a translation task; what differs between them are the methods that raise here."""
 
     metric = "BLEU (uncased, intl)"
+    splits = SPLITS
 
     def __init__(self, setup: Setup, recipe: Recipe4) -> None:
         self.setup, self._recipe = setup, recipe

@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from mlb.results.log import LogTail
 from mlb.results.run import RunFolder, RunSpec
 
@@ -55,6 +57,15 @@ class Mlb:
         """Start a synthetic smoke run and let go of it."""
         answer = self.json("bench", "task3a", "--goal", "smoke", "--data", "synthetic", "--detach", *arguments)
         return RunFolder(Path(answer["path"]))
+
+
+def need_module(module: str, extra: str) -> None:
+    """Skip the tests of this file where an extra of mlb is not installed; fail where MLB_REQUIRE names the extra."""
+    if find_spec(module) is None:
+        reason = f"{module} is not installed: pip install 'mlb[{extra}]'"
+        if {extra, "all"} & set(os.environ.get("MLB_REQUIRE", "").split(",")):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason, allow_module_level=True)
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

@@ -226,7 +226,7 @@ def test_a_users_bad_file_is_named_and_left_alone(tiny: Any, tmp_path: Path, bad
 def test_a_misspelt_data_set_is_recognised() -> None:
     with pytest.raises(UsageError, match="Did you mean 'wikitext-2'") as raised:
         dataset_named("wikitext2")
-    assert raised.value.fix == f"Data sets: {', '.join(DATASETS)}, synthetic."
+    assert raised.value.fix == f"Data sets: {', '.join(DATASETS)}, synthetic, synthetic-images."
 
 
 def test_wikitext_is_described_completely() -> None:

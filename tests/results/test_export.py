@@ -12,6 +12,7 @@ import pytest
 from mlb.errors import ResultsInvalid, UsageError
 from mlb.results.export import EXPORTS, export
 from mlb.results.parquet import COLUMNS
+from mlb.tasks.recipe1b import RECIPES_1B
 from mlb.tasks.recipe4 import RECIPES_4B
 
 MS = 1_000_000
@@ -61,18 +62,30 @@ OWN = {"max_sequence_length_method": "discard"} | {
 """Beside MLPerf's own names, task 4b's: they must come out under MLPerf's."""
 
 
+RESNET = {
+    "global_batch_size": 4096, "train_samples": 1_281_167, "eval_samples": 50_000, "opt_name": "lars",
+    "opt_base_learning_rate": 10.0, "opt_weight_decay": 2e-4,
+}  # fmt: skip
+"""Likewise of task 1b, whose own names are its reference recipe's."""
+
+
 def transformer(story: Any, run_at: Any, path: Path, quality: float, division: str = "closed") -> Any:
+    return with_rules(story, run_at, path, quality, TRANSFORMER, OWN, task="task4b", target=25.0, division=division)
+
+
+def with_rules(
+    story: Any, run_at: Any, path: Path, quality: float, known: dict[str, Any], own: dict[str, Any], **changes: Any
+) -> Any:
     """What a run of a task with rules logs; the log is written by the same words as a rank's."""
     told = story().start().stage("model", 100 * MS).event("seed", value=7)
-    for name, value in TRANSFORMER.items():
+    for name, value in known.items():
         told.event(name, value=value)
-    for name, value in OWN.items():
+    for name, value in own.items():
         told.event("hyperparameter", name=name, value=value)
     told.event("run_start").event("epoch_start", epoch_num=1).step(1, 1, 1, 1, 0, 1, 1).event("epoch_stop", epoch_num=1)
     told.evaluate(quality, 5 * MS).event("run_stop", status="success", reason="goal")
     told.evaluate(20.0, 5 * MS, epoch=0, split="test").stop()
-    spec = {"task": "task4b", "ranks": 1, "target": 25.0, "target_is_upper_bound": False, "division": division}
-    return run_at(path, **spec).tell(told)
+    return run_at(path, **{"ranks": 1, "target_is_upper_bound": False} | changes).tell(told)
 
 
 def checked(path: Path, tmp_path: Path) -> str:
@@ -90,6 +103,15 @@ def test_mlcommons_own_checker_judges_the_lines(
     text = (tmp_path / "result.txt").read_text()
     assert text.count('"eval_accuracy"') == 1, "the test split is not what the goal is measured by"
     assert '"cache_clear", "value": false' in text
+    assert verdict in checked(tmp_path / "result.txt", tmp_path)
+
+
+@pytest.mark.parametrize(("quality", "verdict"), [(75.95, "SUCCESS"), (75.8, "FAIL")])
+def test_a_closed_run_of_resnet_passes_too(
+    story: Any, run_at: Any, tmp_path: Path, quality: float, verdict: str
+) -> None:
+    own, spec = asdict(RECIPES_1B["reference"]), {"task": "task1b", "target": 75.9, "division": "closed"}
+    export(with_rules(story, run_at, tmp_path, quality, RESNET, own, **spec).folder, "mllog", tmp_path / "result.txt")
     assert verdict in checked(tmp_path / "result.txt", tmp_path)
 
 

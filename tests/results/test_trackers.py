@@ -12,7 +12,10 @@ from mlb.results import to_mlflow, to_tensorboard
 from mlb.results.metrics import compute
 from mlb.results.points import POINTS_AT_MOST, facts_of, points_of
 from stories import MS, Run, S, Story, small_run
+from support import need_module
 
+need_module("mlflow", "trackers")
+need_module("tensorboard", "trackers")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -43,7 +46,6 @@ def test_a_long_run_is_handed_on_in_few_points(tmp_path: Path) -> None:
 
 
 def test_tensorboard_reads_it(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = small_run(tmp_path).folder
@@ -57,7 +59,8 @@ def test_tensorboard_reads_it(tmp_path: Path) -> None:
 
 
 def test_mlflow_reads_it_and_takes_it_once(tmp_path: Path) -> None:
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow
+
     folder, uri = small_run(tmp_path).folder, f"sqlite:///{tmp_path}/mlflow.db"
     to_mlflow.write(folder, uri)
     client = mlflow.MlflowClient(tracking_uri=uri)
@@ -71,7 +74,6 @@ def test_mlflow_reads_it_and_takes_it_once(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_none(tmp_path: Path) -> None:
-    pytest.importorskip("mlflow")
     with pytest.raises(UsageError, match="MLflow's store at nothing:x cannot be used"):
         to_mlflow.write(small_run(tmp_path).folder, "nothing:x")
 

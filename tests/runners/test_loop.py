@@ -25,6 +25,7 @@ class ScriptedTask:
     """Two steps an epoch; validation gives the scripted qualities one after the other."""
 
     metric = "perplexity"
+    splits: tuple[str, ...] = ("validation", "test")
 
     def __init__(self, qualities: list[float], losses: float = 1.0) -> None:
         self.model: nn.Module = nn.Linear(1, 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlb.datasets.load import load_array
+from mlb.errors import UsageError
 from mlb.models.resnet_cifar import ResNetCIFAR, ResNetCIFARConfig
 from mlb.tasks.augment import CropAndFlip
 from mlb.tasks.recipe1a import RECIPES_1A, Recipe1a
@@ -149,3 +150,15 @@ def test_the_fast_recipe_learns_the_same_function(small_images: Path) -> None:
         objective.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None]))
     assert F.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.99
+
+
+def test_compiling_beforehand_leaves_no_trace(small_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The passes on images of zeros change neither weights nor running statistics nor gradients; the compiler is left
+    out, since it takes a minute."""
+    monkeypatch.setattr("mlb.tasks.task1a.compiled", lambda model, **_: model)
+    found, plain = make(small_images, recipe=replace(TINY, compile="always")), make(small_images)
+    for (name, value), other in zip(found.model.state_dict().items(), plain.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+    assert all(p.grad is not None and not p.grad.any() for p in found.model.parameters())
+    with pytest.raises(UsageError, match="compile=sometimes"):
+        make(small_images, recipe=replace(TINY, compile="sometimes"))
