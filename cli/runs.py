@@ -12,7 +12,7 @@ def runs(
     from ..errors import ResultsInvalid
     from ..provisioner.runs import all_runs, state_of
     from ..results.table import Table, text_of_table
-    from ..results.text import count
+    from ..results.text import count, sanitise
     from .console import note, result_width, show_json, show_text
     from .dirs import runs_dir
 
@@ -28,7 +28,11 @@ def runs(
         show_json({"runs": [dict(zip(names, row, strict=True)) for row in rows]})
     elif rows:
         # Not by rich, which takes half a second for a thousand rows.
-        table = Table(count(len(rows), "run"), ("run", "task", "goal", "ranks", "state"), tuple(rows))
+        table = Table(
+            count(len(rows), "run"),
+            ("run", "task", "goal", "ranks", "state"),
+            tuple(tuple(sanitise(cell) for cell in row) for row in rows),
+        )
         show_text("\n".join(text_of_table(table, result_width(off_terminal=200))))
     else:
         note(f"no run yet in {runs_dir()}; start one: mlb bench task3a --goal smoke")

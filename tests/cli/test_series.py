@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mlb.results.matrix import Cell, Matrix, write_matrix
-from stories import paced_run
+from stories import paced_run, small_run
 from support import Mlb
 
 
@@ -72,3 +72,10 @@ def test_a_scaling_is_run_and_shown(mlb: Mlb, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1 node only: nothing to hold it against yet" in (tmp_path / "s.html").read_text()
     assert "again, and in other forms: mlb report" in done.stderr
+
+
+def test_the_list_of_runs_is_safe_to_print(mlb: Mlb) -> None:
+    small_run(mlb.home / "runs", task="\x1b[31mred\nline")
+    listed = mlb("runs").stdout
+    assert "\x1b" not in listed
+    assert len(listed.splitlines()) == 4, "a title, the head, a rule, one run"
