@@ -47,16 +47,16 @@ def make(order: Order, writing: Writing) -> None:
             images that do not decode: more than one in a thousand of the training's, or any of the validation's.
     """
     raw = source.find(order)
-    shards = [*source.train_shards(raw), *source.validation_shards(raw)]
-    packed = pack(
-        shards,
-        writing.folder,
-        short_side=_short_side(order),
-        progress=order.progress,
-        total_bytes=source.total_bytes(raw),
-    )
-    for split in ("train", "valid"):
-        _take(split, [one for one in packed if one.split == split], writing)
+    # The validation set first: an image of it that cannot be used is an error, better told within minutes.
+    for split, shards in (("valid", source.validation_shards(raw)), ("train", source.train_shards(raw))):
+        packed = pack(
+            list(shards),
+            writing.folder,
+            short_side=_short_side(order),
+            progress=order.progress,
+            total_bytes=source.total_bytes(raw.validation if split == "valid" else raw.train),
+        )
+        _take(split, packed, writing)
     writing.unit = "images"
     writing.write("classes.txt", "".join(f"{name}\n" for name in raw.classes).encode())
     forget_notes(writing.folder)

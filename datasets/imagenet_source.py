@@ -86,12 +86,9 @@ def find(order: Order) -> Raw:
     return Raw(train, order.paths[VALIDATION], order.paths.get(LABELS), classes)
 
 
-def total_bytes(raw: Raw) -> int:
-    """Bytes of all raw images, about."""
-    return sum(
-        sum(size for _, size in folder_files(path)) if path.is_dir() else path.stat().st_size
-        for path in (raw.train, raw.validation)
-    )
+def total_bytes(path: Path) -> int:
+    """Bytes of the raw images in a folder or a tar file, about."""
+    return sum(size for _, size in folder_files(path)) if path.is_dir() else path.stat().st_size
 
 
 def train_shards(raw: Raw) -> Iterator[Shard]:
