@@ -29,7 +29,7 @@ class Told:
         self.begun: list[tuple[str, int]] = []
         self.ended = self.done = 0
 
-    def collective(self, operation: str, payload_bytes: int) -> Callable[[], None]:
+    def collective(self, operation: str, payload_bytes: int, *_: object) -> Callable[[], None]:
         self.begun.append((operation, payload_bytes))
         return self.end
 
