@@ -120,11 +120,13 @@ def _let_mpi_meet(spec: RunSpec, torchrun: Sequence[str]) -> None:
     if interface := os.environ.get("GLOO_SOCKET_IFNAME"):
         for variable in ("UCX_NET_DEVICES", "FI_TCP_IFACE"):
             os.environ.setdefault(variable, interface)
-    # Between nodes only: inside one MPICH has its own shared memory, and UCX takes containers of one machine for one.
-    os.environ.setdefault("UCX_TLS", "^sm")
     option = "--rdzv-endpoint="
     host, _, port = next(text for text in torchrun if text.startswith(option)).removeprefix(option).rpartition(":")
     several = spec.nodes > 1
+    if several:
+        # UCX takes containers of one machine for that machine, and their shared memory is not shared. Ranks of one
+        # node lose nothing: MPICH has shared memory of its own.
+        os.environ.setdefault("UCX_TLS", "^sm")
     meeting = MpiMeeting(
         spec.run_id, spec.ranks, spec.nodes, (lambda: torchruns_store(host, int(port))) if several else local_store
     )

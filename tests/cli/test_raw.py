@@ -1,6 +1,7 @@
 """`mlb bench task0a` as users run it."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 from mlb.results.raw import OPERATIONS, plan_of
@@ -14,7 +15,9 @@ def test_every_operation_at_every_size_is_right_and_reported(mlb: Mlb) -> None:
     assert done.returncode == 0, done.stderr
     assert "every result checked and right" in done.stdout
     report = mlb.json("report")
-    assert len(report["points"]) == len(OPERATIONS) * len(plan_of("quick").sizes)
+    backends = {"gloo", "mpi"} if find_spec("mpi4py") else {"gloo"}
+    assert {point["backend"] for point in report["points"]} == backends
+    assert len(report["points"]) == len(backends) * len(OPERATIONS) * len(plan_of("quick").sizes)
     assert all(0 < p["p5_us"] <= p["median_us"] <= p["p95_us"] <= p["p99_us"] for p in report["points"])
     assert mlb("report").stdout == done.stdout, "the files alone give the same report"
     assert mlb("bench", "attach").stdout == done.stdout
