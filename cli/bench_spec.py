@@ -76,9 +76,9 @@ class Where:
     node_names: tuple[str, ...] = ()
     """Empty on this machine."""
     caveats: tuple[str, ...] = ()
+    rent: Rent = field(default_factory=lambda: Rent(0.0))
     network: str = ""
     """What the nodes' check before the run saw the backend go over."""
-    rent: Rent = field(default_factory=lambda: Rent(0.0))
 
 
 def prepare(ask: Ask, shape: Shape) -> Prepared:

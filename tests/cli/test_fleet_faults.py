@@ -280,8 +280,8 @@ def end_connections(runs: FleetRuns, name: str) -> None:
     """Kill the servers of the connections that are open to a node; the one that takes new ones goes on."""
     for process in psutil.Process(runs.fleet.hosts.processes[name].pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # each has a child that goes with it
-            title = process.cmdline()[:1]
-            if process.name() == "sshd" and title and "[listener]" not in title[0]:
+            title = " ".join(process.cmdline())
+            if process.name() == "sshd" and "[listener]" not in title:
                 process.kill()
 
 
