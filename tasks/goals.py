@@ -282,6 +282,6 @@ _TASK_4B = TaskInfo(
     default_seed=43,
 )
 
-_ALL = (_TASK_1A, _TASK_1B, _TASK_2A, _TASK_3A, _TASK_4B)
+_ALL = (_TASK_1A, _TASK_1B, _TASK_2A, _TASK_3A, _TASK_4A, _TASK_4B)
 
-TASKS: Mapping[str, TaskInfo] = MappingProxyType({info.name: info for info in (*_ALL[:-1], _TASK_4A, _ALL[-1])})
+TASKS: Mapping[str, TaskInfo] = MappingProxyType({info.name: info for info in _ALL})
