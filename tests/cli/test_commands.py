@@ -55,7 +55,7 @@ def test_the_catalogue(mlb: Mlb) -> None:
         (["bench", "task2a", "--recipe", "fast"], 2, ["no recipe 'fast'", "reference, smoke, custom"]),
         (["bench", "task3a", "--ranks", "0"], 2, ["--ranks", "a whole number from 1"]),
         (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
-        (["bench", "task3a", "--backend", "mpi"], 2, ["one of gloo, nccl"]),
+        (["bench", "task3a", "--backend", "mqi"], 2, ["one of gloo, mpi, nccl, ucc"]),
         (["bench", "task3a", "--steps", "0"], 2, ["--steps"]),
         (["bench", "attach"], 2, ["There is no run yet"]),
         (["report", "nosuch"], 2, ["no run 'nosuch'"]),

@@ -37,7 +37,7 @@ def test_the_users_file_lies_in_the_xdg_folder(tmp_path: Path, mlb_home: Path, m
         ("ranks = 0\n", ["line 1", "a whole number from 1"]),
         ("ranks = true\n", ["line 1", "a whole number from 1"]),
         ("ranks = 2.0\n", ["line 1", "a whole number from 1"]),
-        ('backend = "gluu"\n', ["line 1", "one of gloo, nccl"]),
+        ('backend = "gluu"\n', ["line 1", "one of gloo, mpi, nccl, ucc"]),
         ("goal = 3\n", ["line 1", "a non-empty string"]),
         ("seed = 1\nrank = 2\n", ["mlb.toml, line 2", "no setting 'rank'", "Did you mean 'ranks'?", "data_dir"]),
         ("seed = 1\n[bench]\nranks = 2\n", ["mlb.toml, line 2", "no setting 'bench'"]),

@@ -268,6 +268,11 @@ class Answering(Stubborn):
         raise PreflightError("The AWS credentials are not valid any more.")
 
 
+def with_state(folder: FleetFolder) -> None:
+    """The fleet has been applied before: Terraform left its state."""
+    write_private(folder.module / "terraform.tfstate", "{}")
+
+
 class Quick(Stack):
     """A stack whose Terraform does what `converge` says, without one."""
 
@@ -277,6 +282,7 @@ class Quick(Stack):
     def _converge(self, blueprint: Blueprint, quote: object) -> Plan:
         if self.error:
             raise self.error
+        with_state(self.folder)
         return Plan(self.folder.plan_file, (("create", "x.node[0]"),))
 
     def terraform(self) -> SimpleNamespace:
@@ -312,6 +318,7 @@ def test_any_failure_while_machines_are_asked_for_cleans_up(folder: FleetFolder)
 
 def test_a_change_that_fails_does_not_call_the_fleet_gone(folder: FleetFolder) -> None:
     Fleet(BLUEPRINT, "ready", (NODE,)).save(folder)
+    with_state(folder)
     with pytest.raises(ProvisionFailed, match="neither be changed nor put back") as error:
         applied(folder, TerraformFailed("terraform apply failed.", ["VcpuLimitExceeded"]))
     assert "mlb infra destroy --name a" in error.value.fix
