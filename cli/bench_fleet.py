@@ -47,6 +47,7 @@ def start_on(fleet: Fleet, request: Request) -> Started:
         MlbError: it cannot be launched; nothing goes on.
     """
     ask, where = Ask.of(request), where_on(fleet, request)
+    refuse_what_nodes_lack(ask)
     names, limits = where.node_names, limits_of(request)
     with held(fleet, where.run_id, queue=request.queue), doors_to(fleet, names) as doors:
         ready = make_ready(request, names, doors)
@@ -69,6 +70,7 @@ def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
     """The plan of a request as far as it is known without asking a node: cores, home folders and environments are the
     nodes' affair."""
     ask, where, _ = Ask.of(request), where_on(fleet, request), limits_of(request)
+    refuse_what_nodes_lack(ask)
     nodes, memory_bytes = known_nodes(fleet, where.node_names, request.ranks), ask.goal.memory_bytes_per_rank
     shape = shape_on(nodes, fleet, request, memory_bytes)
     return plan_of(make_spec(ask, shape, prepare(ask, shape), where), fleet)
@@ -81,6 +83,16 @@ def plan_of(spec: RunSpec, fleet: Fleet) -> LaunchPlan:
     names = spec.node_names
     places = [Place(name, by_name[name].private_ip, python, _folder(home, spec), fleet.cloud) for name in names]
     return _plan(spec, fleet, places, 0)
+
+
+def refuse_what_nodes_lack(ask: Ask) -> None:
+    """Raises UsageError: the recipe needs a library that is not among what is put on nodes."""
+    if ask.choice.library:
+        raise UsageError(
+            f"The optimiser {ask.choice.changes['optimiser']} cannot be used on a fleet yet.",
+            why=f"It is of {ask.choice.library}, which mlb does not put on nodes.",
+            fix="Take one of torch's own there, or run on this machine: --fleet local",
+        )
 
 
 def where_on(fleet: Fleet, request: Request) -> Where:

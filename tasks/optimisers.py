@@ -106,12 +106,17 @@ def check(name: str) -> None:
         raise UsageError(
             f"There is no optimiser {name!r}.{did_you_mean(name, NAMES)}", fix=f"Optimisers: {', '.join(NAMES)}."
         )
-    library = _LIBRARY_OF.get(name)
+    library = library_of(name)
     if library is not None and find_spec(library) is None:
         raise UsageError(
             f"The optimiser {name} is of {library}, which is not installed.",
             fix="Get it with: pip install 'mlb[optimisers]'",
         )
+
+
+def library_of(name: str) -> str | None:
+    """The optional library that the optimiser is of; None for torch's own and a recipe's."""
+    return _LIBRARY_OF.get(name)
 
 
 def make(name: str, model: nn.Module, *, lr: float, momentum: float, weight_decay: float) -> Any:

@@ -44,6 +44,11 @@ class Choice:
     scales_by_batch: bool
     """Whether the global batch is so much a rank: the recipe has a `batch_per_rank`."""
 
+    @property
+    def library(self) -> str | None:
+        """The optional library that its optimiser is of, beyond what every node has."""
+        return optimisers.library_of(self.changes.get("optimiser", optimisers.RECIPES_OWN))
+
 
 def names(task: str) -> tuple[str, ...]:
     """The recipes of a task."""
