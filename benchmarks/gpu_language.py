@@ -1,12 +1,12 @@
 """Tasks 3a, 4a and 4b on one GPU: python benchmarks/gpu_language.py [TASK...] [--recipe NAME] [--steps N].
 
 The published models and batches, on data of the real size and lengths that is made on the spot: text of 33,278 words;
-100,000 pairs of made-up sentences of 25 words on average, as in WMT, and 32,768 subwords. Printed for each task: tokens
-per second (real target pieces; for 3a every token), the step's time, peak memory, and model FLOP utilisation: the
-arithmetic of the matrix products of forward and backward, by the formulas below, over the time and the GPU's peak of
-dense bfloat16, which is named. Dropout, softmax, the optimiser and padding count as no arithmetic.
+100,000 pairs (--pairs) of made-up sentences of 25 words on average, as in WMT, and 32,768 subwords. Printed for each
+task: tokens per second (real target pieces; for 3a every token), the step's time, peak memory, and model FLOP
+utilisation: the arithmetic of the matrix products of forward and backward, by the formulas below, over the time and the
+GPU's peak of dense bfloat16, which is named. Dropout, softmax, the optimiser and padding count as no arithmetic.
 
-The bound beside it is what the arithmetic alone would take at the peak. Nothing here has been run by its authors.
+The bound beside it is what the arithmetic alone would take at the peak.
 """
 
 import argparse
@@ -30,7 +30,6 @@ PEAK_FLOPS = {"H200": 989.5e12, "H100": 989.5e12, "A100": 312e12, "L4": 121e12, 
 """Dense bfloat16 without sparsity, by the vendor's data sheets (T4: float16); SXM boards."""
 
 _TASKS = {"task3a": Task3a, "task4a": Task4a, "task4b": Task4b}
-_PAIRS = 100_000
 
 
 def lstm(inputs: int, width: int) -> int:
@@ -62,11 +61,11 @@ def forward_flops(task: Any, batch: Batch) -> float:
     return recipe.layers * (sources * per_source + targets * per_target + (own + crossed) * 4 * w) + targets * output
 
 
-def make(name: str, recipe: str, folder: Path) -> Any:
+def make(name: str, recipe: str, folder: Path, pairs: int) -> Any:
     if name == "task3a":
         path = prepare("synthetic", vocabulary=33_278, data_dir=None, cache_dir=folder, train_tokens=2_088_628).path
     else:
-        corpus(folder / "own-corpus", _PAIRS)
+        corpus(folder / "own-corpus", pairs)
         path = prepare("own-corpus", vocabulary=None, data_dir=folder, cache_dir=folder).path
     torch.manual_seed(1)
     setup = Setup("light", recipe, path, 1, 0, 1, torch.device("cuda"), lambda total: total)
@@ -106,7 +105,8 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", default=list(_TASKS))
     parser.add_argument("--recipe", default="reference")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--folder", type=Path, help="keep the data here, and take what is there")
+    parser.add_argument("--pairs", type=int, default=100_000)
     chosen = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("no GPU that torch can use")
@@ -115,7 +115,7 @@ def main() -> None:
     print(f"{machine()}; {name}", flush=True)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="mlb-language-"))
     for task in chosen.tasks or list(_TASKS):
-        measure(task, make(task, chosen.recipe, folder), chosen.steps, peak)
+        measure(task, make(task, chosen.recipe, folder, chosen.pairs), chosen.steps, peak)
 
 
 if __name__ == "__main__":

@@ -72,9 +72,15 @@ class WeightDropLSTM(nn.Module):
         # In the order of nn.LSTM's parameters: input weights, hidden weights, and their biases.
         w_ih, w_hh, b_ih, b_hh = self.lstm.parameters()
         weights = [w_ih, F.dropout(w_hh, self.dropout, self.training), b_ih, b_hh]
-        # torch.lstm is what nn.LSTM calls itself: the dropped matrix goes in as a value, so that
-        # no parameter has to be replaced for the length of a forward pass.
-        y_TBH, h, c = torch.lstm(x_TBI, state, weights, True, 1, 0.0, self.training, False, False)
+        h, c = state
+        if torch.is_autocast_enabled(x_TBI.device.type):
+            # Autocast gives cuDNN's LSTM float16, whatever it was asked for, and small gradients vanish in it.
+            lower = torch.get_autocast_dtype(x_TBI.device.type)
+            x_TBI, h, c, *weights = (tensor.to(lower) for tensor in (x_TBI, h, c, *weights))
+        with torch.autocast(x_TBI.device.type, enabled=False):
+            # torch.lstm is what nn.LSTM calls itself: the dropped matrix goes in as a value, so that
+            # no parameter has to be replaced for the length of a forward pass.
+            y_TBH, h, c = torch.lstm(x_TBI, (h, c), weights, True, 1, 0.0, self.training, False, False)
         return y_TBH, (h, c)
 
 

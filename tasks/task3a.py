@@ -36,6 +36,7 @@ from . import optimisers, recipes
 from .base import SPLITS, Batch, Evaluation, Setup
 from .dynamic import Adaptation, adapted_loss, gradient_statistics, without_dropout
 from .recipe3a import Recipe3a
+from .schedules import one_cycle
 
 _FILES = {"validation": "valid", "test": "test"}
 """Split, as it is called in reports -> as the data set calls it."""
@@ -58,6 +59,7 @@ class Task3a:
         self._switches = self.recipe.optimiser == optimisers.RECIPES_OWN
         self._optimiser = self._made_optimiser()
         self._state: State = []
+        self._trained = 0
         self._qualities: list[float] = []
         self._static = math.inf
 
@@ -123,8 +125,14 @@ class Task3a:
     def optimise(self) -> None:
         """Clip the averaged gradient to norm 0.25, then step with the rate scaled to the sequence's length."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        rate = self._learning_rate * self._length / self.recipe.bptt
+        self._trained += self._length
+        if self.recipe.schedule == "one-cycle":
+            total = round(self.recipe.cycle_epochs * (self._train_TB.shape[0] - 1))
+            # Counted in rows of the text: how many sequences an epoch has is drawn.
+            rate *= one_cycle(self._trained - 1, max(1, total), self.recipe.peak_at)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._learning_rate * self._length / self.recipe.bptt
+            group["lr"] = rate
         self._optimiser.step()
         # Not to None: the aggregation may have laid the gradients out in one buffer.
         self._optimiser.zero_grad(set_to_none=False)
@@ -236,6 +244,7 @@ class Task3a:
             "optimiser": self._optimiser.state_dict(),
             "averaging": self._switches and isinstance(self._optimiser, torch.optim.ASGD),
             "learning_rate": self._learning_rate,
+            "trained": self._trained,
             "qualities": list(self._qualities),
             "static": self._static,
             "hidden": [list(layer) for layer in self._state],
@@ -247,6 +256,7 @@ class Task3a:
             self._optimiser = self._asgd()
         self._optimiser.load_state_dict(state["optimiser"])
         self._learning_rate, self._qualities = state["learning_rate"], list(state["qualities"])
+        self._trained = state["trained"]
         self._static = state["static"]
         self._state = [(h.to(self.setup.device), c.to(self.setup.device)) for h, c in state["hidden"]]
 

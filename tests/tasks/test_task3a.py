@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlb.datasets.load import load_array
-from mlb.tasks.base import Setup
+from mlb.tasks.base import Batch, Setup
 from mlb.tasks.recipe3a import Recipe3a
 from mlb.tasks.task3a import Task3a
 from torch.nn import functional as F
@@ -140,3 +140,34 @@ def test_a_perplexity_is_the_exponential_of_the_mean_loss(small_text: Path) -> N
     with torch.no_grad():
         task.model.embedding.weight.zero_()
     assert task.evaluate("test").quality == pytest.approx(64, rel=1e-5), "uniform over 64 words"
+
+
+def test_one_cycle_counts_in_rows_of_text_and_a_resumed_task_goes_on(small_text: Path) -> None:
+    """The rate of each step: the peak x its length / bptt x the straight lines up and down, at the row it ends on."""
+    recipe = replace(
+        TINY, schedule="one-cycle", cycle_epochs=2.0, peak_at=0.25, learning_rate=0.5, optimiser="adamw", **NO_DROPOUT
+    )
+    task, rates, expected = make(small_text, recipe), [], []
+    total = 2 * (task._train_TB.shape[0] - 1)
+
+    def train(task: Task3a, batch: Batch) -> float:
+        task.forward(batch)[0].backward()
+        task.optimise()
+        return float(task._optimiser.param_groups[0]["lr"])
+
+    row = 0
+    for epoch in (1, 2):
+        for batch in task.batches(epoch):
+            length = batch.tensors[0].shape[0]
+            row += length
+            up, down = row / total / 0.25, (1 - row / total) / 0.75
+            expected.append(0.5 * length / 10 * (up if row / total < 0.25 else down))
+            rates.append(train(task, batch))
+            if epoch == 1:
+                saved = task.state()
+    assert rates == pytest.approx(expected)
+    assert rates[-1] == 0.0
+    resumed = make(small_text, recipe)
+    resumed.load_state(saved)
+    second = [train(resumed, batch) for batch in resumed.batches(2)]
+    assert second == pytest.approx(expected[-len(second) :])
