@@ -13,6 +13,11 @@ class Recipe4:
 
     learning_rate: float = 1.976e-3
     """The highest of the schedule."""
+    optimiser: str = "recipe"
+    """`recipe`: Adam, as published; else one of tasks/optimisers.py, with the two below."""
+    momentum: float = 0.9
+    """Of an optimiser that has any; Adam's are its betas."""
+    weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-9

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..datasets.pairs import load_pairs, longest_of
 from ..datasets.parallel import BEGIN, END, PAD
 from ..datasets.share import pieces, share
+from . import optimisers
 from .base import SPLITS, Batch, Evaluation, Setup
 from .beam import Beam, search
 from .bleu import CASED_13A, UNCASED_INTL, corpus_bleu
@@ -45,11 +46,18 @@ class Translation:
         self.model: nn.Module = self.network(padded).to(setup.device)
         # On a CPU bfloat16 has no use here: autocast is for GPUs.
         self._precision = recipe.precision if setup.device.type == "cuda" else "float32"
-        betas = recipe.beta1, recipe.beta2
-        self._optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=0.0, betas=betas, eps=recipe.epsilon, fused=recipe.fused_optimiser or None
-        )
+        self._optimiser = self._made_optimiser()
         self._steps = 0
+
+    def _made_optimiser(self) -> Any:
+        recipe, parameters = self._recipe, self.model.parameters()
+        if recipe.optimiser != optimisers.RECIPES_OWN:
+            common: Any = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+            return optimisers.make(recipe.optimiser, self.model, lr=recipe.learning_rate, **common)
+        betas, fused = (recipe.beta1, recipe.beta2), recipe.fused_optimiser or None
+        return torch.optim.Adam(
+            parameters, lr=0.0, betas=betas, eps=recipe.epsilon, weight_decay=recipe.weight_decay, fused=fused
+        )
 
     # --- what differs -------------------------------------------------------------------------------------------
 
@@ -137,8 +145,9 @@ class Translation:
         lines = (setup.data_path / f"{name}.target.txt").read_text().split("\n")
         self.model.eval()
         translations = []
-        for a, b in pieces(0, len(mine), _TRANSLATED_TOGETHER):
-            translations += self.translate(pairs.sources(mine[a:b]))
+        with optimisers.evaluating(self._optimiser):
+            for a, b in pieces(0, len(mine), _TRANSLATED_TOGETHER):
+                translations += self.translate(pairs.sources(mine[a:b]))
         self.model.train()
         references = [lines[i] for i in mine]
         uncased, cased = (
@@ -180,7 +189,7 @@ class Translation:
             "passes_per_step": self._passes,
             "train_samples": len(self._train),
             "eval_samples": len(self._evaluated["validation"]),
-            "opt_name": "adam",
+            "opt_name": "adam" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser,
             "opt_base_learning_rate": recipe.learning_rate,
             "max_sequence_length": longest_of(self.setup.data_path),
             "max_sequence_length_method": "discard",

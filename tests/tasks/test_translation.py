@@ -162,3 +162,17 @@ def test_an_epoch_goes_on_where_it_was_left(small_pairs: Path) -> None:
     whole, rest = list(make(small_pairs).batches(2)), list(make(small_pairs).batches(2, skip=2))
     assert len(rest) == len(whole) - 2
     assert all(torch.equal(a.tensors[0], b.tensors[0]) for a, b in zip(whole[2:], rest, strict=True))
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "schedulefree-adamw"])
+def test_another_optimiser_trains_it_and_is_judged_by_its_averages(small_pairs: Path, optimiser: str) -> None:
+    task = make(small_pairs, recipe=replace(TINY, optimiser=optimiser, learning_rate=0.01, warmup_steps=2))
+    before = task.forward(next(task.batches(1)))[0].item()
+    for batch in [*task.batches(1), *task.batches(2)]:
+        gradient(task, batch)
+        task.optimise()
+    assert task.forward(next(task.batches(1)))[0].item() < before
+    assert task.hyperparameters()["opt_name"] == optimiser
+    weights = [p.clone() for p in task.model.parameters()]
+    task.evaluate("validation")
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(weights, task.model.parameters(), strict=True))
