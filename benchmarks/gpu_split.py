@@ -9,11 +9,10 @@ Then the cost of measuring, by pairs of measured and bare steps. Exit code 1 if 
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +26,11 @@ from mlb.results.overhead import measuring_cost
 from mlb.results.reader import RankReader, read_rank
 from mlb.results.writer import EventLog
 from mlb.runners.loop import TrainingLoop
-from mlb.tasks.base import Batch, Evaluation
+from mlb.tasks.base import Batch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
+from trained_only import TrainedOnly
 
 PHASES = ("host_to_device", "forward", "backward", "optimiser")
 WARM_UP = 10
@@ -38,18 +38,13 @@ BOUND_PERCENT, OVERHEAD_PERCENT = 3.0, 0.5
 LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaMemcpy", "cudaMemset")
 
 
-class DeviceTask:
+class DeviceTask(TrainedOnly):
     """A model on batches of random numbers that come from pinned memory."""
-
-    metric = "nothing"
 
     def __init__(self, model: nn.Module, batch: tuple[Tensor, ...], loss: Callable[..., Tensor], device: torch.device):
         self.model, self.loss, self.device = model.to(device), loss, device
         self.batch = tuple(tensor.pin_memory() if device.type == "cuda" else tensor for tensor in batch)
         self.optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-
-    def hyperparameters(self) -> Mapping[str, object]:
-        return {}
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         for _ in count():
@@ -65,18 +60,6 @@ class DeviceTask:
     def optimise(self) -> None:
         self.optimiser.step()
         self.optimiser.zero_grad()
-
-    def evaluate(self, split: str) -> Evaluation:
-        raise AssertionError("nothing is evaluated here")
-
-    def end_epoch(self, quality: float) -> str | None:
-        return None
-
-    def state(self) -> dict[str, object]:
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        raise AssertionError("nothing is resumed here")
 
 
 def resnet(device: torch.device, small: bool) -> DeviceTask:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ from mlb.results.writer import EventLog
 from mlb.runners.alignment import ClockExchange
 from mlb.runners.group import ProcessGroup
 from mlb.runners.loop import TrainingLoop
-from mlb.tasks.base import Batch, Evaluation
+from mlb.tasks.base import Batch
 from torch import Tensor, nn
+from trained_only import TrainedOnly
 
 
 class Layer(torch.autograd.Function):
@@ -66,10 +67,8 @@ class Arrival(torch.autograd.Function):
         return gradient, None
 
 
-class OrderedTask:
+class OrderedTask(TrainedOnly):
     """Sleeps for its compute, and longer where the case says so."""
-
-    metric = "nothing"
 
     def __init__(self) -> None:
         layers, numbers = case["layers"], case["payload_bytes"] // 4
@@ -81,9 +80,6 @@ class OrderedTask:
     def fault(self, phase: str) -> None:
         """Sleep as long as the case has it for this rank, phase and step."""
         time.sleep(case["faults_ms"].get(f"{rank} {phase} {self.step % case['period']}", 0.0) / 1e3)
-
-    def hyperparameters(self) -> Mapping[str, object]:
-        return {}
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         while True:
@@ -108,18 +104,6 @@ class OrderedTask:
         time.sleep(0.002)
         self.fault("optimiser")
         self.step += 1
-
-    def evaluate(self, split: str) -> Evaluation:
-        raise AssertionError("nothing is evaluated here")
-
-    def end_epoch(self, quality: float) -> str | None:
-        return None
-
-    def state(self) -> dict[str, object]:
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        raise AssertionError("nothing is resumed here")
 
 
 class Silent(Aggregation):
