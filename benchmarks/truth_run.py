@@ -114,7 +114,7 @@ def _ranks(case: Case, folder: RunFolder) -> None:
         place = {"RANK": rank, "WORLD_SIZE": case.ranks, "LOCAL_RANK": 0, "GROUP_RANK": rank}
         meeting = {"MASTER_ADDR": address(0), "MASTER_PORT": 29_500, "GLOO_SOCKET_IFNAME": "eth0"}
         environment = os.environ | {k: str(v) for k, v in (place | meeting).items()} | {"OMP_NUM_THREADS": "1"}
-        command = ["ip", "netns", "exec", space(rank), sys.executable, "-P", script, str(folder.path)]
+        command = ["ip", "netns", "exec", space(rank), sys.executable, script, str(folder.path)]
         with folder.rank_log(rank).open("wb") as output:
             processes.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
     try:
