@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from mlb.results.backends import mpi_packages_missing
 from mlb.results.raw import OPERATIONS, elements
 from mlb.runners import mpi
-from mlb.runners.backends import mpi_is_there
 from mlb.runners.raw import Case, Place
 
 dist.init_process_group("gloo")
 groups = {"gloo": dist.group.WORLD}
-if mpi_is_there():
+if not mpi_packages_missing():
     mpi.start()
     groups["mpi"] = dist.new_group(backend=mpi.NAME)
 ranks, rank = dist.get_world_size(), dist.get_rank()
