@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import metadata
 
 from ..errors import PreflightError
-
-MPI_PACKAGES = ("mpi4py", "mpich")
-"""What the backend mpi needs of PyPI, on every node: torch's own builds have no MPI."""
+from ..results.backends import mpi_packages_missing
 
 _ASK_UCC = "import torch.distributed as dist; print(dist.is_ucc_available())"
 
@@ -24,7 +21,7 @@ def refuse_if_missing(backend: str) -> None:
 def missing(backend: str) -> tuple[str, str] | None:
     """Why a backend cannot be used, and what to do about it; None where it can."""
     if backend == "mpi":
-        lacking = [name for name in MPI_PACKAGES if not _is_installed(name)]
+        lacking = mpi_packages_missing()
         if not lacking:
             return None
         verb = "is" if len(lacking) == 1 else "are"
@@ -32,13 +29,6 @@ def missing(backend: str) -> tuple[str, str] | None:
     if backend == "ucc" and not _torch_has_ucc():
         return "torch was built without it, as all of PyPI's are.", "It takes a torch built from source with USE_UCC=1."
     return None
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return bool(metadata.version(package))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 def _torch_has_ucc() -> bool:

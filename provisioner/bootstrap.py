@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MlbError, NodeUnfit, PreflightError, UsageError
+from ..results.backends import MPI_PACKAGES
 from ..results.text import sanitise
 from . import env_on_node
-from .backends import MPI_PACKAGES, refuse_if_missing
+from .backends import refuse_if_missing
 from .choice import Choice, Look, choose
 from .fan_out import fan_out
 from .nodes import Node

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from mlb.errors import PreflightError
-from mlb.provisioner import backends, shape
+from mlb.provisioner import shape
 from mlb.provisioner.nodes import Node
+from mlb.results import backends
 from mlb.results.log import read_log
 from mlb.results.run import RunFolder
 from support import Mlb, wait_for_steps

@@ -108,8 +108,8 @@ def test_node_rooms_import_no_controller_library(room: str) -> None:
 
 
 def test_what_node_rooms_import_is_put_on_the_nodes() -> None:
-    from mlb.provisioner.backends import MPI_PACKAGES
     from mlb.provisioner.bootstrap import NODE_PACKAGES
+    from mlb.results.backends import MPI_PACKAGES
 
     for room in NODE_ROOMS:
         for path in files_of(room):
