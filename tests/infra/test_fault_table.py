@@ -62,6 +62,7 @@ FAULTS = {
     "wrong GPUs, a driver that does not fit": [
         "infra/test_aws.py::test_a_machine_in_between_and_a_missing_gpu_are_seen",
         "infra/test_readiness.py::test_what_a_node_says_of_itself",
+        "infra/test_readiness.py::test_what_the_probe_makes_of_a_driver",
     ],
     "something foreign stands in the way of destroy": [
         "infra/test_faults.py::test_what_stands_in_the_way_of_the_end_is_named",
