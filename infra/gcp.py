@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from ..errors import NodeNotReady, PreflightError
+from ..errors import PreflightError
 from . import gcp_quota, gcp_sweep
 from .blueprint import Blueprint
 from .catalogue import Machine
@@ -26,6 +26,12 @@ _ALIVE = frozenset({"PROVISIONING", "STAGING", "RUNNING"})
 
 class Gcp:
     """See `cloud.Cloud`. `region` narrows what `fleets` shows; without it that is the whole project."""
+
+    no_host_key = (
+        "it has not published its host keys: Google's guest agent writes them to the guest attributes `hostkeys/`; an "
+        "image without it, or an organisation's policy against guest attributes, keeps it from doing so. Without them "
+        "there is no safe first connection"
+    )
 
     def __init__(self, project: str = "", region: str = "") -> None:
         self.api = Api(project)
@@ -158,12 +164,7 @@ class Gcp:
             if keys:
                 return keys
             if time.monotonic() + GUEST_POLL_S >= until or stop.wait(GUEST_POLL_S):
-                raise NodeNotReady(
-                    f"{node.name} ({node.id}) has not published its host keys.",
-                    why="Google's guest agent writes them to the guest attributes `hostkeys/`; an image without it, or "
-                    "an organisation's policy against guest attributes, keeps it from doing so. Without them there is "
-                    "no safe first connection.",
-                )
+                return []
 
     def _keys_now(self, node: Node, zone: str) -> list[str]:
         try:

@@ -7,7 +7,6 @@ itself says so.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,15 +23,17 @@ from ..errors import (
     ProvisionFailed,
 )
 from . import fleet as fleets
-from . import readiness, ssh
+from . import ssh
 from .blueprint import Blueprint
 from .cloud import Cloud, Place
 from .engine import Engine, find_engine, refuse_without_locks
 from .failures import goes_on, kind_of, no_capacity, provision_failed, short
-from .fleet import Attempt, Fleet, Node
+from .fleet import Attempt, Fleet
 from .folder import NEEDED_BYTES, FleetFolder, FleetLock, refuse_if_full, refuse_if_state_lost, write_private
+from .gate import Gate
 from .holder import refuse_if_held
 from .quote import Quote
+from .readiness import refuse_if_any_failed
 from .render import render
 from .teardown import Teardown
 from .terraform import Plan, Terraform, TerraformFailed, parallelism
@@ -207,30 +208,14 @@ class Stack:
 
     def _ready(self, fleet: Fleet, plan: Plan) -> Outcome:
         """The nodes as Terraform knows them, their host keys as the place knows them, and what they say."""
+        gate = Gate(self.folder, self.cloud, self.limits, self.watcher, self.terraform)
         try:
-            return self._check(fleet, plan)
+            done = gate.check(fleet, plan)
+            refuse_if_any_failed(done.checks)
+            return Outcome(done.fleet, done.plan)
         except MlbError as error:
             # Machines are there, whatever it was that failed: nobody may learn of the failure and not of them.
             raise NodeNotReady(error.what, why=error.why, fix=goes_on(self.folder.name)) from None
-
-    def _check(self, fleet: Fleet, plan: Plan) -> Outcome:
-        raw = self.terraform().output("nodes") or []
-        nodes = tuple(Node.from_json(node) for node in raw)
-        if len(nodes) != fleet.blueprint.spec.nodes:
-            raise NodeNotReady(f"Terraform's state shows {len(nodes)} nodes, not {fleet.blueprint.spec.nodes}.")
-        # A Docker node's image is built from the base that the spec names; a cloud's image is pinned as it was found.
-        image = nodes[0].image if nodes and fleet.blueprint.machine else None
-        blueprint = replace(fleet.blueprint, image_id=fleet.blueprint.image_id or image)
-        fleet = fleet.changed(blueprint=blueprint, nodes=nodes, status="not-ready").save(self.folder)
-        self._pin(nodes, plan)
-        self.watcher.say(f"Waiting for {len(nodes)} nodes to answer")
-        ends = blueprint.expires_epoch if blueprint.ends_itself else None
-        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check, ends_epoch=ends)
-        good = not any(check.problems for check in checks)
-        fleet = fleet.changed(status="ready" if good else "not-ready", checks=tuple(c.to_json() for c in checks))
-        fleet.save(self.folder)
-        readiness.refuse_if_any_failed(checks)
-        return Outcome(fleet, plan)
 
     def _prepare(self, wanted: Blueprint) -> None:
         """What this machine needs for it: a Terraform that serves, and room for what that downloads."""
@@ -245,15 +230,6 @@ class Stack:
         for text in place.notes:
             self.watcher.warn(text)
         return place
-
-    def _pin(self, nodes: Sequence[Node], plan: Plan) -> None:
-        new = _indexes(plan)
-        keys = {n.name: ssh.pinned(self.folder, n) for i, n in enumerate(nodes) if i not in new}
-        unknown = [node for node in nodes if not keys.get(node.name)]
-        if unknown:
-            self.watcher.say(f"Asking for the host keys of {len(unknown)} nodes")
-            keys |= {name: list(k) for name, k in self.cloud.host_keys(unknown, self.limits.ready_s).items()}
-        ssh.write_known_hosts(self.folder, nodes, keys)
 
     def _teardown(self, fleet: Fleet) -> Teardown:
         blueprint = fleet.blueprint
@@ -290,9 +266,3 @@ class Stack:
                 yield
             finally:
                 self._lock = None
-
-
-def _indexes(plan: Plan) -> set[int]:
-    """The nodes that the plan makes anew."""
-    found = (re.search(r'\.node\["?(\d+)"?\]$', address) for action, address in plan.changes if action != "update")
-    return {int(match.group(1)) for match in found if match}
