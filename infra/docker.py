@@ -20,7 +20,7 @@ from ..errors import PreflightError
 from .blueprint import Blueprint
 from .cloud import Leftover, Place, TaggedFleet
 from .fleet import Node
-from .render import docker_image_tag
+from .render import docker_image_tag, node_address
 
 TIMEOUT_S = 60.0
 _LABEL = "mlb.fleet-id"
@@ -59,7 +59,7 @@ class Docker:
     def lost(self, blueprint: Blueprint) -> Sequence[str]:
         alive = self.alive(blueprint)
         nodes = [
-            f'terraform_data.node["{i:03}"]'
+            node_address("docker", i)
             for i in range(blueprint.spec.nodes)
             if alive.get(f"{blueprint.resource_name}-{i}") != "running"
         ]

@@ -17,6 +17,7 @@ from .cloud import Leftover, Place, TaggedFleet
 from .fleet import Node
 from .gcp_api import Api, GcpRefused
 from .images import image_of
+from .render import node_address
 
 GUEST_POLL_S = 2.0
 _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
@@ -54,7 +55,7 @@ class Gcp:
         """Machines that were stopped: Terraform sees that they exist, and is content."""
         names = {f"{blueprint.resource_name}-{i}": i for i in range(blueprint.spec.nodes)}
         return [
-            f"google_compute_instance.node[{names[instance.name]}]"
+            node_address("gcp", names[instance.name])
             for _, instance in self._instances(blueprint.fleet_id)
             if instance.name in names and instance.status not in _ALIVE
         ]

@@ -107,14 +107,14 @@ def check_all(
             stop.set()
 
 
-def refuse_if_any_failed(checks: Sequence[Check]) -> None:
-    """Raises NodeNotReady, which names each node that is not ready with its evidence."""
+def refuse_if_any_failed(checks: Sequence[Check], note: str = "") -> None:
+    """Raises NodeNotReady, which names each node that is not ready with its evidence, and ends with the note."""
     bad = [c for c in checks if c.problems]
     if bad:
         lines = [f"{c.node}: {problem}" for c in bad for problem in c.problems]
         raise NodeNotReady(
             f"{len(bad)} of {len(checks)} nodes are not ready: {', '.join(c.node for c in bad)}.",
-            why="\n".join(lines),
+            why="\n".join([*lines, *filter(None, [note])]),
         )
 
 
