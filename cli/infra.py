@@ -70,6 +70,7 @@ def apply(
     hosts: o.HostsFile = None,
     known_hosts: o.KnownHosts = None,
     trust_on_first_use: o.Trust = False,
+    replace_bad_nodes: o.ReplaceBad = False,
     force: o.Force = False,
     yes: o.Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the price and the files; touch nothing.")] = False,
@@ -103,7 +104,7 @@ def apply(
     )
     from . import infra_run
 
-    asked = infra_run.asked(given, hosts, known_hosts, trust=trust_on_first_use)
+    asked = infra_run.asked(given, hosts, known_hosts, trust=trust_on_first_use, replace_bad=replace_bad_nodes)
     if dry_run:
         infra_run.dry_run(asked, as_json)
     else:

@@ -49,6 +49,10 @@ Trust = Annotated[
     bool, typer.Option("--trust-on-first-use", help="ssh: take unknown host keys from whoever answers now.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Although a run uses the fleet.")]
+ReplaceBad = Annotated[
+    bool,
+    typer.Option("--replace-bad-nodes", help="Put other machines in the place of nodes that fail, twice at most."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LockTimeout = Annotated[str, typer.Option("--lock-timeout", help="Wait that long for another command.")]
 

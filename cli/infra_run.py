@@ -33,9 +33,11 @@ def limits(zone: str, ready: str, lock: str) -> Limits:
     return Limits(apply_s=parse_duration(zone), ready_s=parse_duration(ready), lock_s=parse_duration(lock))
 
 
-def asked(given: Mapping[str, Any], hosts: Path | None, known_hosts: Path | None, *, trust: bool) -> commands.Request:
+def asked(
+    given: Mapping[str, Any], hosts: Path | None, known_hosts: Path | None, *, trust: bool, replace_bad: bool
+) -> commands.Request:
     """What `apply` is asked for, checked."""
-    return commands.request(given, hosts=Hosts(hosts, known_hosts, trust))
+    return commands.request(given, hosts=Hosts(hosts, known_hosts, trust), replace_bad=replace_bad)
 
 
 def dry_run(asked: commands.Request, as_json: bool) -> None:

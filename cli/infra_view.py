@@ -108,6 +108,11 @@ def fleet_text(fleet: Fleet, *, changed: bool) -> str:
             "Zones that could not serve:",
             *(f"  {a.zone}: {a.outcome} ({a.seconds:g} s)" for a in fleet.attempts),
         ]
+    if fleet.replaced:
+        lines += [
+            "Machines that were replaced:",
+            *(f"  {r.node} ({r.id}) at {r.at}: {'; '.join(r.problems)}" for r in fleet.replaced),
+        ]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from ..errors import NodeNotReady, PreflightError
+from ..errors import PreflightError
 from . import aws_image, aws_sweep
 from .aws_api import Api, AwsRefused
 from .blueprint import Blueprint
@@ -32,6 +32,8 @@ _KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa) ([A-Za-z0-9+/=]{60
 
 class Aws:
     """See `cloud.Cloud`."""
+
+    no_host_key = "it has not shown its host key on its console: without it there is no safe first connection"
 
     def __init__(self, region: str, api: Api | None = None) -> None:
         self.region = region
@@ -151,10 +153,7 @@ class Aws:
             if keys:
                 return keys
             if time.monotonic() + CONSOLE_POLL_S >= until or stop.wait(CONSOLE_POLL_S):
-                raise NodeNotReady(
-                    f"{node.name} ({node.id}) has not shown its host key on its console.",
-                    why="Without it there is no safe first connection.",
-                )
+                return []
 
     def _console(self, instance: str) -> str:
         try:

@@ -42,7 +42,13 @@ class Place:
 
 
 class Cloud(Protocol):
-    """One per place; every method asks the place itself, none asks Terraform."""
+    """One per place; every method asks the place itself, none asks Terraform.
+
+    Attributes:
+        no_host_key: what it means that a node shows no host key.
+    """
+
+    no_host_key: str
 
     def preflight(self, blueprint: Blueprint, adding: int) -> Place:
         """Credentials, quota for `adding` more nodes, zones; raises PreflightError with need, limit and use."""
@@ -54,7 +60,10 @@ class Cloud(Protocol):
         """Addresses of resources that are gone although Terraform cannot see it."""
 
     def host_keys(self, nodes: Sequence[Node], deadline_s: float) -> Mapping[str, Sequence[str]]:
-        """Public host keys by node name (`ssh-ed25519 AAAA...`), by another way than SSH itself."""
+        """Public host keys by node name (`ssh-ed25519 AAAA...`), by another way than SSH itself.
+
+        A node that shows none by the deadline has none, and costs the others nothing.
+        """
 
     def alive(self, blueprint: Blueprint) -> Mapping[str, str]:
         """State of the fleet's machines by id (`running`, ...)."""

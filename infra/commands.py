@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import PreflightError, ResultsInvalid, UsageError
-from . import existing, ssh
+from . import deadline, existing, ssh
 from . import fleet as fleets
 from .address import my_cidr
 from .blueprint import Blueprint, this_owner
@@ -33,7 +33,6 @@ from .watcher import Limits, Watcher
 
 # What a fleet that exists may still be asked to change; everything else would make it another fleet.
 CHANGEABLE = frozenset({"nodes", "allow_cidr", "allow_world", "max_price", "unknown_price_ok"})
-MIN_LEFT_S = 300
 DRY_RUN_ID = "00000000"
 NO_HOSTS = Hosts()
 
@@ -44,6 +43,7 @@ class Request:
 
     Attributes:
         nodes: hosts that exist; empty where the nodes are rented.
+        replace_bad: nodes that fail their checks get another machine.
     """
 
     folder: FleetFolder
@@ -52,22 +52,27 @@ class Request:
     known: Fleet | None
     nodes: tuple[Node, ...] = ()
     hosts: Hosts = NO_HOSTS
+    replace_bad: bool = False
 
 
-def request(given: Mapping[str, Any], home: Path | None = None, hosts: Hosts = NO_HOSTS) -> Request:
+def request(
+    given: Mapping[str, Any], home: Path | None = None, hosts: Hosts = NO_HOSTS, *, replace_bad: bool = False
+) -> Request:
     """The options that were given, completed: by the fleet of that name if it exists, by defaults otherwise."""
     folder = FleetFolder(home or state_home(), _name(given))
     known = fleets.load(folder)
     spec = _changed(known, given) if known else _spec(given)
     nodes: tuple[Node, ...] = ()
     if spec.cloud == "ssh":
+        if replace_bad:
+            existing.refuse_to_replace(spec.name)
         nodes = existing.nodes_of(given, hosts, spec.name, known)
         spec = replace(spec, nodes=len(nodes))
     elif hosts != NO_HOSTS:
         raise UsageError("--hosts, --known-hosts and --trust-on-first-use are for --cloud ssh.")
     quote = make_quote(spec, load_catalogue(folder.home), utc_today())
     blueprint = replace(known.blueprint, spec=spec) if known else _new_blueprint(spec, quote)
-    return Request(folder, blueprint, quote, known, nodes, hosts)
+    return Request(folder, blueprint, quote, known, nodes, hosts, replace_bad)
 
 
 def quote(given: Mapping[str, Any]) -> Quote:
@@ -110,7 +115,7 @@ def apply(asked: Request, limits: Limits, watcher: Watcher, *, force: bool = Fal
         _refuse_if_ending(asked)
         asked = _with_address(asked)
         stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
-        outcome = stack.apply(asked.blueprint, asked.quote, force=force)
+        outcome = stack.apply(asked.blueprint, asked.quote, force=force, replace_bad=asked.replace_bad)
     make_current(asked.folder)
     return outcome
 
@@ -203,7 +208,7 @@ def make_current(folder: FleetFolder) -> None:
 def _refuse_if_ending(asked: Request) -> None:
     """New nodes would have the fleet's old deadline, and end as they begin."""
     left_s = asked.blueprint.expires_epoch - time.time()
-    if asked.known and left_s < MIN_LEFT_S:
+    if asked.known and left_s < deadline.MIN_LEFT_S:
         raise PreflightError(
             f"The fleet {asked.folder.name} {'ended' if left_s <= 0 else 'ends'} at {asked.blueprint.expires_at}.",
             fix=f"`mlb infra destroy --name {asked.folder.name}` clears it away; then apply it anew.",

@@ -6,6 +6,8 @@ import re
 
 SLACK_S = 120
 """A node's timer may fire that much after the fleet's deadline: it counts from the boot, in the node's own clock."""
+MIN_LEFT_S = 300
+"""A fleet that ends sooner gets no new nodes: they have its deadline, and would end as they begin."""
 
 # In `sh`, for the probe of readiness.py: sets `timer`. Either the systemd timer of the first boot stage, or the
 # process that does its work where there is no systemd; its last argument is its duration.

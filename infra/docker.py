@@ -20,7 +20,7 @@ from ..errors import PreflightError
 from .blueprint import Blueprint
 from .cloud import Leftover, Place, TaggedFleet
 from .fleet import Node
-from .render import docker_image_tag
+from .render import docker_image_tag, node_address
 
 TIMEOUT_S = 60.0
 _LABEL = "mlb.fleet-id"
@@ -31,6 +31,8 @@ _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 class Docker:
     """See `cloud.Cloud`."""
+
+    no_host_key = "its container has ended or shows no host key: without that there is no safe first connection"
 
     def preflight(self, blueprint: Blueprint, adding: int) -> Place:  # noqa: ARG002  # a laptop has no quota
         if not shutil.which("docker"):
@@ -57,7 +59,7 @@ class Docker:
     def lost(self, blueprint: Blueprint) -> Sequence[str]:
         alive = self.alive(blueprint)
         nodes = [
-            f'terraform_data.node["{i:03}"]'
+            node_address("docker", i)
             for i in range(blueprint.spec.nodes)
             if alive.get(f"{blueprint.resource_name}-{i}") != "running"
         ]
@@ -70,10 +72,12 @@ class Docker:
     def host_keys(self, nodes: Sequence[Node], deadline_s: float) -> Mapping[str, Sequence[str]]:
         # The container makes its key when it starts; docker exec is a way in that nobody on a network can fake.
         wait = f"until [ -s {_HOST_KEY} ]; do sleep 0.05; done; cat {_HOST_KEY}"
-        return {
-            node.name: [" ".join(_docker("exec", node.id, "sh", "-c", wait, timeout_s=deadline_s).split()[:2])]
-            for node in nodes
-        }
+        found = {}
+        for node in nodes:
+            with contextlib.suppress(PreflightError):  # it has ended, or shows none: that is said of it, and it alone
+                shown = _docker("exec", node.id, "sh", "-c", wait, timeout_s=deadline_s)
+                found[node.name] = [" ".join(shown.split()[:2])]
+        return found
 
     def alive(self, blueprint: Blueprint) -> Mapping[str, str]:
         rows = _rows("ps", "--all", "--filter", f"label={_LABEL}={blueprint.fleet_id}")

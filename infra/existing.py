@@ -59,6 +59,16 @@ def nodes_of(given: Mapping[str, Any], hosts: Hosts, name: str, known: Fleet | N
     return read(hosts.file, Defaults(name, user, given.get("gpus", 0), _usual_key()))
 
 
+def refuse_to_replace(name: str) -> None:
+    """Raises UsageError: what mlb did not rent it cannot give back."""
+    raise UsageError(
+        "--replace-bad-nodes is not for hosts that exist.",
+        why="mlb rents none of them, so it has no other machine to put in a bad one's place.",
+        fix="Mend the host, or put another one into the file: "
+        f"`mlb infra apply --name {name} --hosts FILE` registers what is in it.",
+    )
+
+
 def register(
     folder: FleetFolder,
     wanted: Blueprint,

@@ -53,6 +53,21 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Replacement:
+    """A machine that failed its checks and had to make room for another one, under the same node's name.
+
+    Attributes:
+        id: what the cloud called the one that is gone.
+        at: when, as `2026-11-24T04:00:00Z`.
+    """
+
+    node: str
+    id: str
+    problems: tuple[str, ...]
+    at: str
+
+
+@dataclass(frozen=True)
 class Fleet:
     """A fleet as this machine knows it; written before the first machine is asked for."""
 
@@ -63,6 +78,7 @@ class Fleet:
     usd_per_hour: float | None = None
     price_source: str = ""
     checks: tuple[Mapping[str, Any], ...] = field(default=())
+    replaced: tuple[Replacement, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,6 +99,7 @@ class Fleet:
             "price_source": self.price_source,
             "attempts": [asdict(attempt) for attempt in self.attempts],
             "checks": list(self.checks),
+            "replaced": [asdict(one) for one in self.replaced],
             "blueprint": self.blueprint.to_json(),
         }
 
@@ -129,4 +146,5 @@ def _parse(raw: Mapping[str, Any]) -> Fleet:
         usd_per_hour=raw.get("usd_per_hour"),
         price_source=raw.get("price_source", ""),
         checks=tuple(raw.get("checks", ())),
+        replaced=tuple(Replacement(**{**one, "problems": tuple(one["problems"])}) for one in raw.get("replaced", ())),
     )

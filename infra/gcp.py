@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from ..errors import NodeNotReady, PreflightError
+from ..errors import PreflightError
 from . import gcp_quota, gcp_sweep
 from .blueprint import Blueprint
 from .catalogue import Machine
@@ -17,6 +17,7 @@ from .cloud import Leftover, Place, TaggedFleet
 from .fleet import Node
 from .gcp_api import Api, GcpRefused
 from .images import image_of
+from .render import node_address
 
 GUEST_POLL_S = 2.0
 _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
@@ -26,6 +27,12 @@ _ALIVE = frozenset({"PROVISIONING", "STAGING", "RUNNING"})
 
 class Gcp:
     """See `cloud.Cloud`. `region` narrows what `fleets` shows; without it that is the whole project."""
+
+    no_host_key = (
+        "it has not published its host keys: Google's guest agent writes them to the guest attributes `hostkeys/`; an "
+        "image without it, or an organisation's policy against guest attributes, keeps it from doing so. Without them "
+        "there is no safe first connection"
+    )
 
     def __init__(self, project: str = "", region: str = "") -> None:
         self.api = Api(project)
@@ -48,7 +55,7 @@ class Gcp:
         """Machines that were stopped: Terraform sees that they exist, and is content."""
         names = {f"{blueprint.resource_name}-{i}": i for i in range(blueprint.spec.nodes)}
         return [
-            f"google_compute_instance.node[{names[instance.name]}]"
+            node_address("gcp", names[instance.name])
             for _, instance in self._instances(blueprint.fleet_id)
             if instance.name in names and instance.status not in _ALIVE
         ]
@@ -158,12 +165,7 @@ class Gcp:
             if keys:
                 return keys
             if time.monotonic() + GUEST_POLL_S >= until or stop.wait(GUEST_POLL_S):
-                raise NodeNotReady(
-                    f"{node.name} ({node.id}) has not published its host keys.",
-                    why="Google's guest agent writes them to the guest attributes `hostkeys/`; an image without it, or "
-                    "an organisation's policy against guest attributes, keeps it from doing so. Without them there is "
-                    "no safe first connection.",
-                )
+                return []
 
     def _keys_now(self, node: Node, zone: str) -> list[str]:
         try:

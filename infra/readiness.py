@@ -43,7 +43,11 @@ fi
 smi=0
 echo mlb-gpus
 if command -v nvidia-smi >/dev/null 2>&1; then
-  nvidia-smi --query-gpu=name,driver_version,ecc.mode.current --format=csv,noheader 2>&1 || smi=$?
+  what=name,driver_version,ecc.mode.current
+  # A driver that does not know one field refuses them all.
+  gpus=$(nvidia-smi --query-gpu=$what,ecc.errors.uncorrected.volatile.total --format=csv,noheader 2>&1) ||
+    gpus=$(nvidia-smi --query-gpu=$what --format=csv,noheader 2>&1) || smi=$?
+  printf '%s\n' "$gpus"
 fi
 echo
 set -- $(df -Pk .)
@@ -103,14 +107,14 @@ def check_all(
             stop.set()
 
 
-def refuse_if_any_failed(checks: Sequence[Check]) -> None:
-    """Raises NodeNotReady, which names each node that is not ready with its evidence."""
+def refuse_if_any_failed(checks: Sequence[Check], note: str = "") -> None:
+    """Raises NodeNotReady, which names each node that is not ready with its evidence, and ends with the note."""
     bad = [c for c in checks if c.problems]
     if bad:
         lines = [f"{c.node}: {problem}" for c in bad for problem in c.problems]
         raise NodeNotReady(
             f"{len(bad)} of {len(checks)} nodes are not ready: {', '.join(c.node for c in bad)}.",
-            why="\n".join(lines),
+            why="\n".join([*lines, *filter(None, [note])]),
         )
 
 
@@ -152,8 +156,9 @@ def judge(node: Node, out: str, seconds: float, ends_epoch: int | None = None) -
         )
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return Check(node.name, (f"its answer makes no sense: {clean(out)}",), seconds)
+    worn = _memory_errors(gpus) if check.gpus > 0 else []
     late = [] if ends_epoch is None else _deadline_problems(check, ends_epoch)
-    return Check(**{**asdict(check), "problems": (*_problems(check, node), *late)})
+    return Check(**{**asdict(check), "problems": (*_problems(check, node), *worn, *late)})
 
 
 def _after_last(mark: str, lines: Sequence[str]) -> list[str]:
@@ -180,6 +185,16 @@ def _problems(check: Check, node: Node) -> list[str]:
     if abs(check.clock_offset_s) > MAX_CLOCK_OFFSET_S:
         problems.append(f"its clock is {check.clock_offset_s:g} s off this machine's")
     return problems
+
+
+def _memory_errors(gpus: Sequence[str]) -> list[str]:
+    """Of each GPU whose last field counts errors: consumer cards have `[N/A]` there, old drivers nothing."""
+    counted = [(i, gpu, gpu.split(",")[3:]) for i, gpu in enumerate(map(clean, gpus))]
+    return [
+        f"GPU {i} has had {errors[0].strip()} uncorrected memory errors since its last reset: {gpu}"
+        for i, gpu, errors in counted
+        if errors and re.fullmatch(r" *0*[1-9][0-9]*", errors[0])
+    ]
 
 
 def _deadline_problems(check: Check, ends_epoch: int) -> list[str]:

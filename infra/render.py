@@ -105,6 +105,16 @@ def _docker_node(blueprint: Blueprint, index: int) -> dict[str, str]:
     }
 
 
+def node_address(cloud: str, index: int) -> str:
+    """What Terraform calls a node of the module that is rendered here."""
+    return _ADDRESSES[cloud].format(index)
+
+
+_ADDRESSES = {
+    "aws": "aws_instance.node[{}]",
+    "gcp": "google_compute_instance.node[{}]",
+    "docker": 'terraform_data.node["{:03}"]',
+}
 _RENDERERS: dict[str, Callable[[Blueprint, int], dict[str, str]]] = {
     "aws": _aws,
     "gcp": _gcp,

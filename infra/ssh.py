@@ -53,6 +53,14 @@ def pinned(folder: FleetFolder, node: Node) -> list[str]:
     return [line.partition(" ")[2] for line in lines if line.partition(" ")[0] == host_pattern(node)]
 
 
+def unpin(folder: FleetFolder, nodes: Sequence[Node]) -> None:
+    """Forget the keys of nodes that are about to go: another machine may get the address."""
+    gone = {host_pattern(node) for node in nodes}
+    lines = folder.known_hosts.read_text(encoding="utf-8").splitlines() if folder.known_hosts.exists() else []
+    kept = (line for line in lines if line.partition(" ")[0] not in gone)
+    write_private(folder.known_hosts, "".join(f"{line}\n" for line in kept))
+
+
 def ssh_argv(folder: FleetFolder, node: Node, *command: str, batch: bool = True) -> list[str]:
     """The command line to a node, without any setting of the user's own SSH configuration."""
     options = {

@@ -7,7 +7,6 @@ itself says so.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,15 +23,18 @@ from ..errors import (
     ProvisionFailed,
 )
 from . import fleet as fleets
-from . import readiness, ssh
+from . import ssh
+from .bad_nodes import BadNodes
 from .blueprint import Blueprint
 from .cloud import Cloud, Place
 from .engine import Engine, find_engine, refuse_without_locks
 from .failures import goes_on, kind_of, no_capacity, provision_failed, short
-from .fleet import Attempt, Fleet, Node
+from .fleet import Attempt, Fleet
 from .folder import NEEDED_BYTES, FleetFolder, FleetLock, refuse_if_full, refuse_if_state_lost, write_private
+from .gate import Gate
 from .holder import refuse_if_held
 from .quote import Quote
+from .readiness import refuse_if_any_failed
 from .render import render
 from .teardown import Teardown
 from .terraform import Plan, Terraform, TerraformFailed, parallelism
@@ -58,8 +60,12 @@ class Stack:
     engine: Engine | None = None
     _lock: FleetLock | None = None
 
-    def apply(self, wanted: Blueprint, quote: Quote, *, force: bool = False) -> Outcome:
-        """Make the fleet as it is wanted, or leave nothing behind; with `force` although a run uses it.
+    def apply(self, wanted: Blueprint, quote: Quote, *, force: bool = False, replace_bad: bool = False) -> Outcome:
+        """Make the fleet as it is wanted, or leave nothing behind.
+
+        Args:
+            force: although a run uses it.
+            replace_bad: put other machines in the place of nodes that fail their checks.
 
         Raises:
             PreflightError, CapacityError, ProvisionFailed, NodeNotReady, TeardownIncomplete, Locked, Interrupted.
@@ -71,7 +77,7 @@ class Stack:
                     f"Another command made the fleet {self.folder.name} in the meantime.",
                     fix="Run this one again: it goes on from what there is.",
                 )
-            if known and known.blueprint.spec.nodes != wanted.spec.nodes:
+            if known and (replace_bad or known.blueprint.spec.nodes != wanted.spec.nodes):
                 refuse_if_held(self.folder, "changed", force=force)
             self.watcher.say("Looking at the account, its quotas and its zones")
             adding = wanted.spec.nodes - (len(known.nodes) if known else 0)
@@ -84,11 +90,11 @@ class Stack:
             fleet = Fleet(wanted, "creating", usd_per_hour=price, price_source=source)
             if known and known.status != "creating":
                 refuse_if_state_lost(self.folder)
-                return self._change(replace(fleet, nodes=known.nodes, status=known.status), known, quote)
+                return self._change(fleet, known, quote, replace_bad=replace_bad)
             # A creation that was cut short goes on in its own zone: what there is of it is there.
             first = [known.blueprint.zone] if known else []
             zones = list(dict.fromkeys([*first, *place.zones]))
-            return self._create(fleet, zones, quote)
+            return self._create(fleet, zones, quote, replace_bad=replace_bad)
 
     def plan(self, wanted: Blueprint) -> Plan:
         """What `apply` would do in the first zone; writes nothing but the module."""
@@ -121,14 +127,14 @@ class Stack:
             self.folder.remove()
             return done
 
-    def _create(self, fleet: Fleet, zones: Sequence[str], quote: Quote) -> Outcome:
+    def _create(self, fleet: Fleet, zones: Sequence[str], quote: Quote, *, replace_bad: bool) -> Outcome:
         attempts: list[Attempt] = []
         for zone in zones:
             here = fleet.changed(blueprint=fleet.blueprint.at(zone), attempts=tuple(attempts)).save(self.folder)
             begun = time.monotonic()
             try:
                 plan = self._converge(here.blueprint, quote if not attempts else None)
-                return self._ready(here, plan)
+                return self._ready(here, plan, replace_bad=replace_bad)
             except TerraformFailed as error:
                 self.watcher.say(f"{zone or 'Docker'} cannot serve the fleet; removing what was begun")
                 self._teardown(here)
@@ -152,9 +158,10 @@ class Stack:
         self.folder.remove()
         raise no_capacity(attempts)
 
-    def _change(self, fleet: Fleet, known: Fleet, quote: Quote) -> Outcome:
+    def _change(self, fleet: Fleet, known: Fleet, quote: Quote, *, replace_bad: bool) -> Outcome:
         """Change a fleet that works; when that fails it is put back to what it was."""
-        here = fleet.changed(blueprint=fleet.blueprint.at(known.blueprint.zone), attempts=known.attempts)
+        history = {"nodes": known.nodes, "status": known.status, "attempts": known.attempts, "replaced": known.replaced}
+        here = fleet.changed(blueprint=fleet.blueprint.at(known.blueprint.zone), **history)
         try:
             plan = self._converge(here.blueprint, quote)
         except (TerraformFailed, KeyboardInterrupt) as error:
@@ -171,7 +178,7 @@ class Stack:
             why = "\n".join(error.problems)
             raise ProvisionFailed("The fleet could not be changed.", why=why, fix=as_before) from None
         try:
-            return self._ready(here, plan)
+            return self._ready(here, plan, replace_bad=replace_bad)
         except KeyboardInterrupt:
             raise Interrupted("Stopped before all nodes were checked.", fix=f"{goes_on(self.folder.name)}") from None
 
@@ -185,8 +192,9 @@ class Stack:
                 "The fleet could neither be changed nor put back.", why=str(error), fix=goes_on(self.folder.name)
             ) from None
 
-    def _plan(self, blueprint: Blueprint) -> Plan:
-        replaced = self.cloud.lost(blueprint) if self.folder.has_state else ()
+    def _plan(self, blueprint: Blueprint, bad: Sequence[str] = ()) -> Plan:
+        lost = self.cloud.lost(blueprint) if self.folder.has_state else ()
+        replaced = list(dict.fromkeys([*bad, *lost]))
         terraform = self.write_module(blueprint)
         terraform.init()
         parallel = parallelism(blueprint.spec.nodes)
@@ -201,36 +209,28 @@ class Stack:
             return plan
         if quote is not None and not self.watcher.confirm(quote, plan):
             raise Interrupted("Not confirmed.")
-        self.watcher.say("Applying the plan")
-        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=parallelism(blueprint.spec.nodes))
+        self._apply(blueprint, plan)
         return plan
 
-    def _ready(self, fleet: Fleet, plan: Plan) -> Outcome:
+    def _apply(self, blueprint: Blueprint, plan: Plan) -> None:
+        self.watcher.say("Applying the plan")
+        self.terraform().apply(plan, deadline_s=self.limits.apply_s, parallelism=parallelism(blueprint.spec.nodes))
+
+    def _ready(self, fleet: Fleet, plan: Plan, *, replace_bad: bool) -> Outcome:
         """The nodes as Terraform knows them, their host keys as the place knows them, and what they say."""
+        gate = Gate(self.folder, self.cloud, self.limits, self.watcher, self.terraform)
+        again = goes_on(self.folder.name)
         try:
-            return self._check(fleet, plan)
+            done = gate.check(fleet, plan)
+            if replace_bad:
+                done = BadNodes(self.folder, self.watcher, gate, self._plan, self._apply).replaced(done)
+            elif done.bad and not done.all_bad:
+                again += " With --replace-bad-nodes it puts other machines in the place of those nodes."
+            refuse_if_any_failed(done.checks, done.note)
+            return Outcome(done.fleet, done.plan)
         except MlbError as error:
             # Machines are there, whatever it was that failed: nobody may learn of the failure and not of them.
-            raise NodeNotReady(error.what, why=error.why, fix=goes_on(self.folder.name)) from None
-
-    def _check(self, fleet: Fleet, plan: Plan) -> Outcome:
-        raw = self.terraform().output("nodes") or []
-        nodes = tuple(Node.from_json(node) for node in raw)
-        if len(nodes) != fleet.blueprint.spec.nodes:
-            raise NodeNotReady(f"Terraform's state shows {len(nodes)} nodes, not {fleet.blueprint.spec.nodes}.")
-        # A Docker node's image is built from the base that the spec names; a cloud's image is pinned as it was found.
-        image = nodes[0].image if nodes and fleet.blueprint.machine else None
-        blueprint = replace(fleet.blueprint, image_id=fleet.blueprint.image_id or image)
-        fleet = fleet.changed(blueprint=blueprint, nodes=nodes, status="not-ready").save(self.folder)
-        self._pin(nodes, plan)
-        self.watcher.say(f"Waiting for {len(nodes)} nodes to answer")
-        ends = blueprint.expires_epoch if blueprint.ends_itself else None
-        checks = readiness.check_all(self.folder, nodes, self.limits.ready_s, self.watcher.check, ends_epoch=ends)
-        good = not any(check.problems for check in checks)
-        fleet = fleet.changed(status="ready" if good else "not-ready", checks=tuple(c.to_json() for c in checks))
-        fleet.save(self.folder)
-        readiness.refuse_if_any_failed(checks)
-        return Outcome(fleet, plan)
+            raise NodeNotReady(error.what, why=error.why, fix=again) from None
 
     def _prepare(self, wanted: Blueprint) -> None:
         """What this machine needs for it: a Terraform that serves, and room for what that downloads."""
@@ -245,15 +245,6 @@ class Stack:
         for text in place.notes:
             self.watcher.warn(text)
         return place
-
-    def _pin(self, nodes: Sequence[Node], plan: Plan) -> None:
-        new = _indexes(plan)
-        keys = {n.name: ssh.pinned(self.folder, n) for i, n in enumerate(nodes) if i not in new}
-        unknown = [node for node in nodes if not keys.get(node.name)]
-        if unknown:
-            self.watcher.say(f"Asking for the host keys of {len(unknown)} nodes")
-            keys |= {name: list(k) for name, k in self.cloud.host_keys(unknown, self.limits.ready_s).items()}
-        ssh.write_known_hosts(self.folder, nodes, keys)
 
     def _teardown(self, fleet: Fleet) -> Teardown:
         blueprint = fleet.blueprint
@@ -290,9 +281,3 @@ class Stack:
                 yield
             finally:
                 self._lock = None
-
-
-def _indexes(plan: Plan) -> set[int]:
-    """The nodes that the plan makes anew."""
-    found = (re.search(r'\.node\["?(\d+)"?\]$', address) for action, address in plan.changes if action != "update")
-    return {int(match.group(1)) for match in found if match}

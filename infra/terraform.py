@@ -33,6 +33,8 @@ Event = Mapping[str, Any]
 
 INIT_DEADLINE_S = 600.0
 QUICK_DEADLINE_S = 120.0
+# What may stand behind `-replace`: one resource of the root module, or one instance of it.
+_ADDRESS = re.compile(r'[a-z_]+\.[a-z_]+(\[(\d+|"\d+")\])?')
 # As Terraform tells of a lock, in one line.
 _LOCK = re.compile(r"Error acquiring the state lock.*Lock Info: ID: (?P<id>[0-9a-f-]+) .*Who: (?P<who>\S+) ")
 # Settings of the user's shell that would change what the saved plan is or where it goes.
@@ -65,6 +67,10 @@ class Plan:
 
     def count(self, *actions: str) -> int:
         return sum(1 for action, _ in self.changes if action in actions)
+
+    def beyond(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """The changes of anything else, as `delete aws_instance.node[0]`."""
+        return tuple(f"{action} {address}" for action, address in self.changes if address not in addresses)
 
 
 class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the package ships no types
@@ -116,7 +122,14 @@ class Terraform(python_terraform.Terraform):  # type: ignore[misc]  # the packag
         destroy: bool = False,
         replace: Sequence[str] = (),
     ) -> Plan:
-        """Plan and save it to `file`; an empty plan is falsy."""
+        """Plan and save it to `file`; an empty plan is falsy.
+
+        Args:
+            replace: addresses of resources of the root module that are made anew, however they are.
+        """
+        wrong = [address for address in replace if not _ADDRESS.fullmatch(address)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no address of a resource in a module of mlb")
         options: dict[str, Any] = {"destroy": IsFlagged} if destroy else {}
         done = self._checked(
             "plan",

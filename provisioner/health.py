@@ -107,7 +107,8 @@ def refuse_if_unfit(health: Health) -> None:
         raise NodeUnfit(
             f"The fleet is not fit to be timed{': ' + ', '.join(names) if names else ''}.",
             why="\n".join(f"{p.node}: {p.evidence}" if p.node else p.evidence for p in health.problems),
-            fix="`mlb infra apply` replaces machines that are gone; --skip-health runs anyway and marks the result.",
+            fix="`mlb infra apply` replaces machines that are gone, with --replace-bad-nodes also those that fail its "
+            "checks; --skip-health runs anyway and marks the result.",
         )
 
 

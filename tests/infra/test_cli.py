@@ -60,6 +60,7 @@ def test_quote_in_json(mlb: Any) -> None:
         (["apply", "--cloud", "ssh", "--hosts", "/none", "--yes"], 2, "/none cannot be read"),
         (["apply", "--cloud", "ssh", "--hosts", "/none", "--spot"], 2, "cannot be asked for --spot"),
         (["apply", "--cloud", "docker", "--hosts", "/none", "--yes"], 2, "are for --cloud ssh"),
+        (["apply", "--cloud", "ssh", "--hosts", "/none", "--replace-bad-nodes"], 2, "is not for hosts that exist"),
         (["plan", "--cloud", "ssh"], 2, "nothing to plan"),
         (["gc", "--cloud", "ssh"], 2, "have no cloud behind them"),
     ],

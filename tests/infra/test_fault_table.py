@@ -62,6 +62,16 @@ FAULTS = {
     "wrong GPUs, a driver that does not fit": [
         "infra/test_aws.py::test_a_machine_in_between_and_a_missing_gpu_are_seen",
         "infra/test_readiness.py::test_what_a_node_says_of_itself",
+        "infra/test_readiness.py::test_what_the_probe_makes_of_a_driver",
+    ],
+    "a bad node among good ones, to be replaced": [
+        "infra/test_replace_docker.py::test_nodes_that_go_bad_later_are_replaced_and_the_good_one_is_not",
+        "infra/test_replace_docker.py::test_a_node_that_stays_bad_is_replaced_twice_and_then_named",
+        "infra/test_replace_aws.py::test_a_machine_that_lacks_a_gpu_makes_room_for_another",
+        "infra/test_replace_aws.py::test_a_machine_that_goes_bad_later_is_replaced_and_the_others_keep_their_ids",
+        "infra/test_replace_aws.py::test_a_machine_whose_console_shows_no_host_key_is_replaced",
+        "infra/test_gcp.py::test_a_bad_machine_is_replaced_by_one_that_ends_with_the_fleet",
+        "infra/test_bad_nodes.py::test_no_more_often_than_that",
     ],
     "something foreign stands in the way of destroy": [
         "infra/test_faults.py::test_what_stands_in_the_way_of_the_end_is_named",

@@ -187,6 +187,8 @@ def test_host_keys_in_a_console() -> None:
 class Stubborn:
     """A place where the first `tries` sweeps remove nothing."""
 
+    no_host_key = "it shows no host key"
+
     def __init__(self, tries: int, error: MlbError | None = None) -> None:
         self.tries = tries
         self.error = error

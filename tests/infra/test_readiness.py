@@ -44,6 +44,11 @@ def said(**change: object) -> str:
         ({"list": "Tesla T4, 550, Disabled"}, "1 GPUs instead of 2: Tesla T4, 550, Disabled"),
         ({"list": ""}, "0 GPUs instead of 2: no nvidia-smi"),
         ({"list": "Driver/library version mismatch", "nvidia_smi": 18}, "nvidia-smi failed: Driver/library version"),
+        ({"list": "Tesla T4, 550, Enabled, 0\nTesla T4, 550, Enabled, [N/A]"}, ""),
+        (
+            {"list": "Tesla T4, 550, Enabled, 0\nTesla T4, 550, Enabled, 3"},
+            "GPU 1 has had 3 uncorrected memory errors since its last reset: Tesla T4, 550, Enabled, 3",
+        ),
         ({"disk_kb": 4e6}, "4.0 GB of disk free"),
         ({"skew": -60}, "its clock is -"),
         ({"cpus": "many"}, "its answer makes no sense"),
@@ -52,6 +57,24 @@ def said(**change: object) -> str:
 def test_what_a_node_says_of_itself(change: dict[str, object], problem: str) -> None:
     found = judge(NODE, said(**change), 1.0).problems
     assert (problem in found[0]) if problem else found == ()
+
+
+@pytest.mark.parametrize(
+    ("program", "gpus", "problem"),
+    [
+        ("echo Tesla T4, 550, Enabled, 2", 1, "GPU 0 has had 2 uncorrected memory errors"),
+        ("case $* in *uncorrected*) echo 'Field \"ecc\" is not valid'; exit 2;; esac; echo Tesla K80, 470, N/A", 1, ""),
+        ("echo Driver/library version mismatch; exit 18", -1, "nvidia-smi failed: Driver/library version mismatch"),
+    ],
+)
+def test_what_the_probe_makes_of_a_driver(tmp_path: Path, program: str, gpus: int, problem: str) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    out = subprocess.run(["sh", "-s"], input=readiness.PROBE, env=env, capture_output=True, text=True).stdout
+    check = judge(replace(NODE, gpus=1), out, 1.0)
+    assert check.gpus == gpus
+    assert (problem in check.problems[0]) if problem else check.problems == ()
 
 
 @pytest.mark.parametrize(
