@@ -47,10 +47,9 @@ def start_on(fleet: Fleet, request: Request) -> Started:
         MlbError: it cannot be launched; nothing goes on.
     """
     ask, where = Ask.of(request), where_on(fleet, request)
-    refuse_what_nodes_lack(ask)
     names, limits = where.node_names, limits_of(request)
     with held(fleet, where.run_id, queue=request.queue), doors_to(fleet, names) as doors:
-        ready = make_ready(request, names, doors)
+        ready = make_ready(request, names, doors, ask.choice.libraries)
         debug_stage("nodes ready", ask.asked_ns)
         found = health_of(fleet, ready, doors, limits)
         debug_stage("health checked", ask.asked_ns)
@@ -70,7 +69,6 @@ def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
     """The plan of a request as far as it is known without asking a node: cores, home folders and environments are the
     nodes' affair."""
     ask, where, _ = Ask.of(request), where_on(fleet, request), limits_of(request)
-    refuse_what_nodes_lack(ask)
     nodes, memory_bytes = known_nodes(fleet, where.node_names, request.ranks), ask.goal.memory_bytes_per_rank
     shape = shape_on(nodes, fleet, request, memory_bytes)
     return plan_of(make_spec(ask, shape, prepare(ask, shape), where), fleet)
@@ -83,16 +81,6 @@ def plan_of(spec: RunSpec, fleet: Fleet) -> LaunchPlan:
     names = spec.node_names
     places = [Place(name, by_name[name].private_ip, python, _folder(home, spec), fleet.cloud) for name in names]
     return _plan(spec, fleet, places, 0)
-
-
-def refuse_what_nodes_lack(ask: Ask) -> None:
-    """Raises UsageError: the recipe needs a library that is not among what is put on nodes."""
-    if ask.choice.library:
-        raise UsageError(
-            f"The optimiser {ask.choice.changes['optimiser']} cannot be used on a fleet yet.",
-            why=f"It is of {ask.choice.library}, which mlb does not put on nodes.",
-            fix="Take one of torch's own there, or run on this machine: --fleet local",
-        )
 
 
 def where_on(fleet: Fleet, request: Request) -> Where:
@@ -172,13 +160,19 @@ def nodes_of(fleet: Fleet, wanted: int | None) -> list[str]:
     return names[:wanted]
 
 
-def make_ready(request: Request, names: Sequence[str], doors: Mapping[int, SshTransport]) -> list[ReadyNode]:
+def make_ready(
+    request: Request, names: Sequence[str], doors: Mapping[int, SshTransport], libraries: tuple[str, ...] = ()
+) -> list[ReadyNode]:
     """The nodes with mlb's environment on them, in rank order.
+
+    Args:
+        libraries: packages that the run needs beside what every node has.
 
     Raises:
         NodeNotReady, UsageError, PreflightError: names every node that cannot be made ready, and why.
     """
-    offer = bootstrap.supplies(wheel.build(cache_dir()), request.wheelhouse, (sys.executable,), request.backend)
+    built, pythons = wheel.build(cache_dir()), (sys.executable,)
+    offer = bootstrap.supplies(built, request.wheelhouse, pythons, request.backend, libraries)
     by_name = {name: doors[i] for i, name in enumerate(names)}
     ready = refuse_if_any_failed(bootstrap.ready(by_name, offer, note), "making ready")
     return [ready[name] for name in names]

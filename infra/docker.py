@@ -81,7 +81,8 @@ class Docker:
 
     def alive(self, blueprint: Blueprint) -> Mapping[str, str]:
         rows = _rows("ps", "--all", "--filter", f"label={_LABEL}={blueprint.fleet_id}")
-        return {row["Names"]: row["State"] for row in rows}
+        # One that is being removed is listed for a moment more, and is nobody's node any longer.
+        return {row["Names"]: row["State"] for row in rows if row["State"] != "removing"}
 
     def left(self, fleet_id: str) -> Sequence[Leftover]:
         by = ("--filter", f"label={_LABEL}={fleet_id}")

@@ -64,9 +64,16 @@ class ReadyNode:
 
 
 def supplies(
-    wheel: Wheel, wheelhouse: Path | None = None, pythons: tuple[str, ...] = (), backend: str | None = None
+    wheel: Wheel,
+    wheelhouse: Path | None = None,
+    pythons: tuple[str, ...] = (),
+    backend: str | None = None,
+    libraries: tuple[str, ...] = (),
 ) -> Supplies:
     """What this controller offers: the nodes get the versions of torch and numpy that it has itself.
+
+    Args:
+        libraries: further packages that the run needs.
 
     Raises:
         UsageError: the folder of wheels holds none.
@@ -75,7 +82,7 @@ def supplies(
     if wheelhouse is not None and not list(wheelhouse.glob("*.whl")):
         raise UsageError(f"There is no wheel in {wheelhouse}.", fix=f"Fill it: {download_command(wheelhouse)}")
     refuse_if_missing(backend or "gloo")
-    wanted = NODE_PACKAGES + (MPI_PACKAGES if backend == "mpi" else ())
+    wanted = NODE_PACKAGES + (MPI_PACKAGES if backend == "mpi" else ()) + libraries
     try:
         packages = {name: metadata.version(name).partition("+")[0] for name in wanted}
     except metadata.PackageNotFoundError as error:
@@ -135,7 +142,7 @@ def _look(door: SshTransport, request: Mapping[str, Any]) -> Look:
     said = door.call("look", request, env_on_node, timeout_s=_LOOK_S)
     try:
         _ready_node(door, said, said["env"] or {"python": "", "torch": "", "path": ""})
-        _ = [(p["path"], p["version"][:2], p["torch"], p["numpy"], p["pip"]) for p in said.get("pythons", ())]
+        _ = [(p["path"], p["version"][:2], p["torch"], set(p["has"]), p["pip"]) for p in said.get("pythons", ())]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NodeUnfit(f"The answer of {door.node.name} makes no sense.", why=f"look: {error!r}") from None
     return dict(said)

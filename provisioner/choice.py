@@ -64,12 +64,10 @@ def choose(
 
 
 def fits(python: Mapping[str, Any], look: Look, packages: Mapping[str, str]) -> bool:
-    """Whether an interpreter has what mlb needs: the very torch that is wanted, with CUDA where there are GPUs, and
-    MPI where that is wanted."""
-    if "mpich" in packages and not python["mpi"]:
-        return False
+    """Whether an interpreter has what the run needs: the very torch that is wanted, with CUDA where there are GPUs, and
+    each of the other packages in whatever version."""
     base, _, build = python["torch"].partition("+")
-    return base == packages["torch"] and bool(python["numpy"]) and not (look["gpus"] and build == "cpu")
+    return base == packages["torch"] and set(packages) <= set(python["has"]) and not (look["gpus"] and build == "cpu")
 
 
 def _on(look: Look, version: str, packages: Mapping[str, str], wheels: str | None) -> Choice | None:

@@ -38,7 +38,7 @@ def version(name):
     try: return metadata.version(name)
     except metadata.PackageNotFoundError: return ""
 print(json.dumps({"version": list(sys.version_info[:3]), "prefix": sys.prefix, "torch": version("torch"),
-    "numpy": version("numpy"), "mpi": bool(version("mpi4py") and version("mpich")),
+    "has": [name for name in sys.argv[1:] if version(name)],
     "pip": bool(importlib.util.find_spec("ensurepip")),
     "sites": [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]}))
 """
@@ -67,7 +67,8 @@ def look(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> None:
     }
     if not ready:
         bases = [str(path.parent / "bin" / "python") for path in home.glob(f"base/*/{_RECORD}")]
-        said["pythons"] = _pythons([*request["pythons"], *bases, *_CANDIDATES, *_MORE_CANDIDATES])
+        candidates = [*request["pythons"], *bases, *_CANDIDATES, *_MORE_CANDIDATES]
+        said["pythons"] = _pythons(candidates, list(request["wanted"]["packages"]))
         said["uv"] = _uv(home)
     sink.write(json.dumps(said).encode() + b"\n")
 
@@ -150,20 +151,20 @@ def _alone(home: Path) -> Iterator[None]:
         yield
 
 
-def _pythons(candidates: Sequence[str]) -> list[dict[str, Any]]:
-    """The interpreters that mlb can run on, each once."""
+def _pythons(candidates: Sequence[str], packages: Sequence[str]) -> list[dict[str, Any]]:
+    """The interpreters that mlb can run on, each once, and which of the packages they have."""
     found: dict[str, dict[str, Any]] = {}
     for name in candidates:
         path = shutil.which(os.path.expanduser(name))  # noqa: PTH111  # may be a name without a folder
-        about = _about(path) if path else None
+        about = _about(path, packages) if path else None
         if about and about["version"][:2] >= _OLDEST and about["prefix"] not in found:
             found[about["prefix"]] = {**about, "path": path}
     return list(found.values())
 
 
-def _about(python: str) -> dict[str, Any] | None:
+def _about(python: str, packages: Sequence[str] = ()) -> dict[str, Any] | None:
     with suppress(OSError, ValueError, subprocess.SubprocessError):
-        asked = subprocess.run([python, "-I", "-c", _ABOUT], capture_output=True, timeout=60, check=True)
+        asked = subprocess.run([python, "-I", "-c", _ABOUT, *packages], capture_output=True, timeout=60, check=True)
         return dict(json.loads(asked.stdout))
     return None
 

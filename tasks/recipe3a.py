@@ -36,6 +36,8 @@ class Recipe3a:
     peak_at: float = 0.0
     optimiser: str = "recipe"
     """`recipe`: SGD, then ASGD (NT-ASGD), as published; else one of tasks/optimisers.py, to the end."""
+    momentum: float = 0.9
+    """Of an optimiser by name that has any; the recipe's own have none."""
     weight_decay: float = 1.2e-6
     clip_norm: float = 0.25
     activation_regularisation: float = 2.0

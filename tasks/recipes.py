@@ -45,9 +45,10 @@ class Choice:
     """Whether the global batch is so much a rank: the recipe has a `batch_per_rank`."""
 
     @property
-    def library(self) -> str | None:
+    def libraries(self) -> tuple[str, ...]:
         """The optional library that its optimiser is of, beyond what every node has."""
-        return optimisers.library_of(self.changes.get("optimiser", optimisers.RECIPES_OWN))
+        library = optimisers.library_of(self.changes.get("optimiser", optimisers.RECIPES_OWN))
+        return (library,) if library else ()
 
 
 def names(task: str) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Task3a:
         recipe = self.recipe
         common: Any = {"lr": self._learning_rate, "weight_decay": recipe.weight_decay}
         if not self._switches:
-            return optimisers.make(recipe.optimiser, self.model, momentum=0.0, **common)
+            return optimisers.make(recipe.optimiser, self.model, momentum=recipe.momentum, **common)
         return torch.optim.SGD(self.model.parameters(), fused=recipe.fused_optimiser or None, **common)
 
     # --- data ---------------------------------------------------------------------------------------------------

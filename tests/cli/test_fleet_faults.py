@@ -121,6 +121,16 @@ def test_collectives_are_measured_over_gloo_and_mpi_between_nodes(runs: FleetRun
     assert "2 x 1 (nodes x ranks on each)" in done.stdout
 
 
+def test_the_library_of_an_optimiser_is_put_on_the_nodes(runs: FleetRuns) -> None:
+    pytest.importorskip("schedulefree")
+    chosen = ("--set", "optimiser=schedulefree-sgd", "--steps", "2")
+    done = runs.mlb(*SMOKE, *chosen, "--nodes", "2", "--skip-health")
+    assert done.returncode == 0, done.stderr
+    for name in ("t-0", "t-1"):
+        records = [json.loads(path.read_text()) for path in runs.fleet.home(name).glob(".mlb/env/*/ready.json")]
+        assert any("schedulefree" in record["wanted"]["packages"] for record in records), name
+
+
 def test_a_run_on_many_nodes_ends_with_all_its_files_here(runs: FleetRuns) -> None:
     done = runs.mlb(*SMOKE, "--steps", "6", "--json")
     assert done.returncode == 0, done.stderr

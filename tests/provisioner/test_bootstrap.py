@@ -109,7 +109,7 @@ def test_the_end_of_what_failed_is_shown(two: Nodes, offer: Supplies, ssh_fleet:
 def test_another_python_on_one_node_is_refused_with_the_difference(
     two: Nodes, offer: Supplies, ssh_fleet: SshFleet, tmp_path: Path
 ) -> None:
-    about = {"version": [3, 12, 4], "prefix": "/usr", "torch": "", "numpy": "", "pip": True, "sites": []}
+    about = {"version": [3, 12, 4], "prefix": "/usr", "torch": "", "has": [], "pip": True, "sites": []}
     text = f'#!/bin/sh\n[ "$1" = -I ] && {{ echo \'{json.dumps(about)}\'; exit; }}\nexec /usr/bin/python3 "$@"\n'
     for program in ("python3", "python3.11"):
         ssh_fleet.hosts.program("t-1", program, text)

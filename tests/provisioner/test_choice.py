@@ -13,10 +13,12 @@ from mlb.provisioner.nodes import Node
 PACKAGES = {"numpy": "2.4.6", "torch": "2.13.0"}
 
 
-def python(version: str, torch: str = "", *, pip: bool = True, path: str = "") -> dict[str, Any]:
+def python(
+    version: str, torch: str = "", *, pip: bool = True, path: str = "", has: list[str] | None = None
+) -> dict[str, Any]:
     numbers = [int(part) for part in version.split(".")]
     path = path or f"/usr/bin/python{version}"
-    return {"version": numbers, "path": path, "torch": torch, "numpy": "2.0" if torch else "", "pip": pip}
+    return {"version": numbers, "path": path, "torch": torch, "has": has or [*PACKAGES], "pip": pip}
 
 
 def look(
@@ -39,6 +41,8 @@ def test_a_torch_that_is_there_is_used() -> None:
     assert "install" in pick(a=look(python("3.11.2", "2.12.0")))["a"], "another version of torch does not do"
     assert "install" in pick(a=look(python("3.11.2", "2.13.0+cpu"), gpus=1))["a"], "nor a CPU build beside GPUs"
     assert pick(a=look(python("3.11.2", "2.13.0+cu130"), gpus=1)) == {"a": "/usr/bin/python3.11.2"}
+    bare = python("3.11.2", "2.13.0+cpu", has=["torch"])
+    assert "install" in pick(a=look(bare))["a"], "nor one without another package that the run needs"
 
 
 def test_a_ready_node_needs_nothing_and_binds_the_others() -> None:

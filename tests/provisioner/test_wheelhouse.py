@@ -14,7 +14,7 @@ from wheelhouse import filled_wheelhouse
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 # A node whose only Python is too old, as it says itself; its verbs still run.
-ABOUT = {"version": [3, 10, 1], "prefix": "/usr", "torch": "", "numpy": "", "pip": True, "sites": []}
+ABOUT = {"version": [3, 10, 1], "prefix": "/usr", "torch": "", "has": [], "pip": True, "sites": []}
 OLD = f"""#!/bin/sh
 [ "$1" = -I ] && {{ echo '{json.dumps(ABOUT)}'; exit; }}
 exec /usr/bin/python3 "$@"
