@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ..errors import MlbError
 from ..provisioner.runs import find
+from .attend import Attendants
 from .home import Home
 from .overview import Overview
 from .watch import RunWatch
@@ -36,6 +37,7 @@ class Hub:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.overview = Overview(home)
+        self.attendants = Attendants(home)
         self.watches: dict[str, RunWatch] = {}
         self._pages: dict[asyncio.Queue[str], Shown] = {}
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +79,7 @@ class Hub:
             looks += 1
             if looks % _OVERVIEW_EVERY == 0 or self.overview.unread:
                 said = await asyncio.to_thread(self._overview)
+                await asyncio.to_thread(self.attendants.attend, self.overview.live_on_fleets)
                 if said != self._last:
                     self._last = said
                     self._tell(_message("overview", said))
@@ -90,6 +93,7 @@ class Hub:
             if looks % _BEAT_EVERY == 0:
                 self._tell(": still here\n\n")
         self.watches.clear()
+        await asyncio.to_thread(self.attendants.let_go)
 
     def _tell(self, text: str, run: str | None = None, node: int | EllipsisType | None = ...) -> None:
         """To all pages; to those that show a run; to those that show one node, or all, of it."""

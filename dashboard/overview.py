@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..errors import MlbError
 from ..infra import fleet as fleets
 from ..infra.folder import FleetFolder
-from ..provisioner.runs import all_runs, state_of
+from ..provisioner.runs import all_runs, fleet_of, state_of
 from ..results.metrics import compute
 from ..results.run import RunFolder
 from ..results.text import sanitise
@@ -32,6 +32,8 @@ class Overview:
         self._lock = threading.Lock()
         self.unread = 0
         """Runs of the last look that there was no time to read."""
+        self.live_on_fleets: list[str] = []
+        """Ids of the runs of the last look that go on on a fleet, the newest first."""
 
     def to_json(self, budget_s: float = math.inf) -> dict[str, Any]:
         """Fleets, and runs with the newest first.
@@ -45,6 +47,8 @@ class Overview:
             shown = folders[-RUNS_SHOWN:][::-1]
             self._over = {f.run_id: self._over[f.run_id] for f in shown if f.run_id in self._over}
             runs = [self.run(f) if f.run_id in self._over or time.monotonic() < until_s else _named(f) for f in shown]
+            going_on = [f for f, row in zip(shown, runs, strict=True) if row["live"]]
+            self.live_on_fleets = [f.run_id for f in going_on if fleet_of(f)]
             self.unread = sum(row["state"] == UNREAD for row in runs)
         return {"fleets": self.fleets(), "runs": runs, "more": len(folders) - len(shown)}
 

@@ -85,7 +85,10 @@ def serve(home: Home, guard: Guard, door: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
-    uvicorn.Server(config).run(sockets=[door])
+    try:
+        uvicorn.Server(config).run(sockets=[door])
+    finally:
+        hub.attendants.let_go()
 
 
 def application(home: Home, guard: Guard, hub: Hub) -> ASGIApp:
