@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import EllipsisType
 from typing import Any, Final
@@ -87,8 +87,7 @@ class Hub:
             for run in self.watches.keys() - {run for run, _ in shown}:
                 del self.watches[run]
             for run in {run for run, _ in shown if run}:
-                nodes = [node for one, node in shown if one == run]
-                for node, text in await asyncio.to_thread(self._news, run, nodes):
+                for node, text in await asyncio.to_thread(self._news, run):
                     self._tell(text, run, node)
             if looks % _BEAT_EVERY == 0:
                 self._tell(": still here\n\n")
@@ -116,7 +115,7 @@ class Hub:
                 watch.hardware.poll()
             return [_said("run", watch.to_json()), _said("nodes", watch.nodes(node))]
 
-    def _news(self, run: str, nodes: Sequence[int | None]) -> list[tuple[int | EllipsisType | None, str]]:
+    def _news(self, run: str) -> list[tuple[int | EllipsisType | None, str]]:
         """What is new of a run since the last look, and for whom."""
         news: list[tuple[int | EllipsisType | None, str]] = []
         with self._lock, suppress(MlbError):
@@ -124,6 +123,8 @@ class Hub:
             if watch.poll():
                 news.append((..., _said("run", watch.to_json())))
             if watch.hardware.poll():
+                # As of now: a page that comes later sees by itself what was read.
+                nodes = {node for one, node in list(self._pages.values()) if one == run}
                 news += [(node, _said("nodes", watch.nodes(node))) for node in nodes]
             if size := watch.output():
                 news.append((..., _said("output", {"run": run, "bytes": size})))

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from dashboards import run_async
 from mlb.dashboard import attend
 from mlb.dashboard.attend import Attendants
 from mlb.dashboard.home import Home
@@ -95,5 +96,5 @@ def test_a_page_is_what_keeps_fleets_watched(tmp_path: Path) -> None:
         assert hub._task is not None
         await hub._task
 
-    asyncio.run(look())
+    run_async(look())
     assert [path.name for path in (tmp_path / "said").iterdir()] == ["there"]

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from dashboards import run_async
 from hypothesis import given
 from hypothesis import strategies as st
 from mlb.dashboard import actions, watch
@@ -183,7 +184,7 @@ def test_a_second_page_takes_no_news_from_the_first(tmp_path: Path) -> None:
         await first.aclose()
         await second.aclose()
 
-    asyncio.run(follow())
+    run_async(follow())
 
 
 async def told(stream: AsyncGenerator[str], kind: str) -> str:
