@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
 from typing import Any, Final
 
 from ..errors import MlbError
 from ..infra import fleet as fleets
 from ..infra.folder import FleetFolder
-from ..provisioner.runs import all_runs, state_of
+from ..provisioner.runs import all_runs, fleet_of, state_of
 from ..results.metrics import compute
 from ..results.run import RunFolder
 from ..results.text import sanitise
 from .home import Home
 
 RUNS_SHOWN: Final = 500
+UNREAD: Final = "reading"
 _METRICS_LIMIT: Final = 64 << 20
 
 
@@ -26,17 +29,28 @@ class Overview:
         self.home = home
         self._over: dict[str, dict[str, Any]] = {}
         """Runs that are over, by id."""
+        self._lock = threading.Lock()
+        self.unread = 0
+        """Runs of the last look that there was no time to read."""
+        self.live_on_fleets: list[str] = []
+        """Ids of the runs of the last look that go on on a fleet, the newest first."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Fleets, and runs with the newest first."""
-        folders = all_runs(self.home.runs_dir)
-        shown = folders[-RUNS_SHOWN:][::-1]
-        self._over = {f.run_id: self._over[f.run_id] for f in shown if f.run_id in self._over}
-        return {
-            "fleets": self.fleets(),
-            "runs": [self.run(folder) for folder in shown],
-            "more": len(folders) - len(shown),
-        }
+    def to_json(self, budget_s: float = math.inf) -> dict[str, Any]:
+        """Fleets, and runs with the newest first.
+
+        Args:
+            budget_s: runs that are not read by then are named alone; the next call goes on with them.
+        """
+        until_s = time.monotonic() + budget_s
+        with self._lock:
+            folders = all_runs(self.home.runs_dir)
+            shown = folders[-RUNS_SHOWN:][::-1]
+            self._over = {f.run_id: self._over[f.run_id] for f in shown if f.run_id in self._over}
+            runs = [self.run(f) if f.run_id in self._over or time.monotonic() < until_s else _named(f) for f in shown]
+            going_on = [f for f, row in zip(shown, runs, strict=True) if row["live"]]
+            self.live_on_fleets = [f.run_id for f in going_on if fleet_of(f)]
+            self.unread = sum(row["state"] == UNREAD for row in runs)
+        return {"fleets": self.fleets(), "runs": runs, "more": len(folders) - len(shown)}
 
     def run(self, folder: RunFolder) -> dict[str, Any]:
         """One run's row."""
@@ -76,6 +90,10 @@ class Overview:
             if fleet:
                 rows.append(_fleet_row(fleet, now))
         return rows
+
+
+def _named(folder: RunFolder) -> dict[str, Any]:
+    return {"run": sanitise(folder.run_id), "state": UNREAD, "live": False, "result": ""}
 
 
 def _claimed(folder: RunFolder) -> bytes:

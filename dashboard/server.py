@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +39,11 @@ _STATIC: Final = {
     "dashboard.css": "text/css",
 }
 _BODY_LIMIT: Final = 64 << 10
-_LOG_LINES: Final = 200
+_LOG_LINES: Final = 1000
+"""Of all files together; but of each at least:"""
+_LEAST_LINES: Final = 20
+_LOG_FILES: Final = 130
+"""64 nodes of a rank each, and their agents."""
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -70,15 +76,23 @@ def listen(port: int) -> socket.socket:
 
 def serve(home: Home, guard: Guard, door: socket.socket) -> None:
     """Serve until ctrl-C."""
-    config = uvicorn.Config(
-        application(home, guard), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
-    uvicorn.Server(config).run(sockets=[door])
-
-
-def application(home: Home, guard: Guard) -> ASGIApp:
-    """The dashboard as an ASGI application, its guard around all of it."""
     hub = Hub(home)
+    threading.Thread(target=hub.warm_up, name="warm-up", daemon=True).start()
+    config = uvicorn.Config(
+        application(home, guard, hub),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[door])
+    finally:
+        hub.attendants.let_go()
+
+
+def application(home: Home, guard: Guard, hub: Hub) -> ASGIApp:
+    """The dashboard as an ASGI application, its guard around all of it."""
     pages = _Pages(home, guard, hub)
     routes: Sequence[tuple[str, str, Handler]] = (
         ("/", "GET", pages.index),
@@ -149,11 +163,11 @@ class _Pages:
         name = request.path_params["name"]
         if name not in _STATIC:
             return JSONResponse({"what": "There is no such file."}, 404)
-        folder = Path(__file__).resolve().parent.parent / "templates" / "dashboard"
-        return FileResponse(folder / name, media_type=_STATIC[name])
+        return Response(_static(name), media_type=_STATIC[name])
 
     async def events(self, request: Request) -> Response:
-        stream = self.hub.stream(request.query_params.get("run", ""))
+        node = request.query_params.get("node", "")
+        stream = self.hub.stream(request.query_params.get("run", ""), int(node) if node.isdecimal() else None)
         return StreamingResponse(stream, media_type="text/event-stream")
 
     async def overview(self, _request: Request) -> Response:
@@ -168,7 +182,8 @@ class _Pages:
     async def logs(self, request: Request) -> Response:
         folder = find(self.home.runs_dir, self._run_id(request))
         files = sorted(folder.logs.glob("*.log"))
-        text = {path.name: await asyncio.to_thread(last_words, path, _LOG_LINES) for path in files[:64]}
+        lines = max(_LEAST_LINES, _LOG_LINES // max(1, len(files)))
+        text = {path.name: await asyncio.to_thread(last_words, path, lines) for path in files[:_LOG_FILES]}
         return JSONResponse({"logs": text})
 
     async def report(self, request: Request) -> Response:
@@ -202,6 +217,11 @@ class _Pages:
     def _compare(self, names: Sequence[str], mixed: bool) -> str:
         folders = [find(self.home.runs_dir, name.replace("/", "")) for name in names]
         return comparison_page(compare([entry_of(folder) for folder in folders], mixed=mixed))
+
+
+@cache
+def _static(name: str) -> bytes:
+    return (Path(__file__).resolve().parent.parent / "templates" / "dashboard" / name).read_bytes()
 
 
 async def _body(request: Request) -> Mapping[str, Any]:

@@ -11,12 +11,12 @@ import numpy as np
 from ..results.communication import Communication
 from ..results.metrics import Metrics
 from ..results.quality import TEST_SPLIT
-from ..results.report import PART_LABELS
 from ..results.series import Series
 from ..results.split import PARTS, RankSplit, Split
 from ..results.table import Table
 from ..results.text import sanitise
-from .plot import Axis, Chart, Dot, Rule, Shape, Tick, band, bar, label, polyline, x_axis, y_axis
+from .critical_chart import critical_ranks
+from .plot import Axis, Chart, Dot, Rule, Shape, Tick, bar, label, polyline, stairs, words, x_axis, y_axis
 
 RANKS_DRAWN: Final = 64
 _BAR, _GAP = 12.0, 4.0
@@ -28,7 +28,7 @@ def charts_of(metrics: Metrics, series: Series | None) -> list[Chart]:
     charts = [quality(metrics)]
     if series:
         charts += [split_over_time(series, metrics.split), throughput(metrics, series), loss(series)]
-    charts.insert(2, split_by_rank(metrics.split, metrics.communication))
+    charts[2:2] = [split_by_rank(metrics.split, metrics.communication), critical_ranks(metrics.communication)]
     return [chart for chart in charts if chart]
 
 
@@ -78,13 +78,14 @@ def split_over_time(series: Series, split: Split) -> Chart | None:
     shares = {"launch": _launching(series, split)} if split.ranks else {}
     shares |= {part: 100 * series.parts_s[part] / series.width_s for part in parts}
     parts = list(shares)
-    edges = [i * series.width_s for i in range(series.buckets + 1)]
-    x, y = x_axis(0, edges[-1]), Axis(0, 100, 256, 14)
+    x, y = x_axis(0, series.buckets * series.width_s), Axis(0, 100, 256, 14)
+    edges = [x.at(i * series.width_s) for i in range(series.buckets + 1)]
     below = np.zeros(series.buckets)
     shapes = []
     for part in parts:
         above = below + shares[part]
-        shapes.append(Shape(_stairs(x, y, edges, below, above), f"area part-{part}", words(part)))
+        lower, upper = ([y.at(value) for value in values] for values in (below, above))
+        shapes.append(Shape(stairs(edges, lower, upper), f"area part-{part}", words(part)))
         below = above
     return Chart(
         id="split-over-time",
@@ -180,17 +181,6 @@ def loss(series: Series) -> Chart | None:
         y_ticks=y.ticks(5),
         shapes=(Shape(polyline(places), "line s0"),),
     )
-
-
-def words(part: str) -> str:
-    """A part's name, without the numbers of the table's notes."""
-    named = {"wait": "waiting for a rank", **PART_LABELS}
-    return named.get(part, part.replace("_", " ")).split(" (")[0]
-
-
-def _stairs(x: Axis, y: Axis, edges: Sequence[float], below: np.ndarray, above: np.ndarray) -> str:
-    xs = [x.at(edges[i + side]) for i in range(len(below)) for side in (0, 1)]
-    return band(xs, [y.at(v) for v in np.repeat(below, 2)], [y.at(v) for v in np.repeat(above, 2)])
 
 
 def _over_time(series: Series, shares: dict[str, np.ndarray], parts: Sequence[str]) -> Table:

@@ -10,8 +10,7 @@ from ..results.breakdown import STEP_PARTS
 from ..results.comparison import Comparison, Entry, Group
 from ..results.statistics import Sample
 from ..results.text import sanitise
-from .charts import words
-from .plot import Axis, Chart, Dot, Rule, Shape, Tick, bar, polyline, x_axis, y_axis
+from .plot import Axis, Chart, Dot, Rule, Shape, Tick, bar, polyline, words, x_axis, y_axis
 
 AT_A_GLANCE: Final = ("strip-times", "split-of-step")
 """What a page shows before its tables."""

@@ -27,6 +27,7 @@ from ..results.verdict import GOAL_REACHED
 from .charts import charts_of
 from .compare_charts import AT_A_GLANCE, charts_of_comparison
 from .environment import environments
+from .narrow import narrow
 from .plot import Chart
 from .png import plain_style
 from .scale_charts import LEAD, charts_of_scaling
@@ -153,10 +154,12 @@ def _style(name: str) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("mlb", "templates"),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["narrow"] = narrow
+    return made

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ..results.report import PART_LABELS
 from ..results.table import Table
 
 WIDTH: Final = 760.0
@@ -65,6 +66,17 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Squeeze:
+    """Where a chart's shapes go sideways."""
+
+    scale: float
+    shift: float
+
+    def x(self, at: float) -> float:
+        return round(self.scale * at + self.shift, 2)
+
+
+@dataclass(frozen=True)
 class Chart:
     """One picture, its words, and the table that says the same."""
 
@@ -90,6 +102,8 @@ class Chart:
     top: float = TOP
     bottom: float = BOTTOM
     grid: bool = True
+    squeeze: Squeeze | None = None
+    """How its shapes are moved; all else is where it is drawn."""
 
     @property
     def full_height(self) -> float:
@@ -113,9 +127,12 @@ class Axis:
         share = (value - low) / (high - low) if high > low else 0.5
         return round(self.start + min(max(share, 0.0), 1.0) * (self.end - self.start), 2)
 
+    def values(self, count: int = 6) -> list[float]:
+        """About as many round numbers along it."""
+        return _decades(self.low, self.high) if self.logarithmic else nice(self.low, self.high, count)
+
     def ticks(self, count: int = 6) -> tuple[Tick, ...]:
-        values = _decades(self.low, self.high) if self.logarithmic else nice(self.low, self.high, count)
-        return tuple(Tick(self.at(value), label(value)) for value in values)
+        return tuple(Tick(self.at(value), label(value)) for value in self.values(count))
 
 
 def x_axis(low: float, high: float, *, left: float = LEFT) -> Axis:
@@ -172,6 +189,28 @@ def band(xs: Sequence[float], lower: Sequence[float], upper: Sequence[float]) ->
     there = [f"{x:g} {y:g}" for x, y in zip(xs, upper, strict=True)]
     back = [f"{x:g} {y:g}" for x, y in zip(reversed(xs), reversed(lower), strict=True)]
     return "M" + "L".join([*there, *back]) + "Z"
+
+
+def stairs(edges: Sequence[float], lower: Sequence[float], upper: Sequence[float]) -> str:
+    """Path data of the area between two step curves: one value between each two edges."""
+    xs = [edges[i + side] for i in range(len(lower)) for side in (0, 1)]
+    return band(xs, [y for y in lower for _ in (0, 1)], [y for y in upper for _ in (0, 1)])
+
+
+def skyline(edges: Sequence[float], foot: float, tops: Sequence[float]) -> str:
+    """Path data of bars side by side on a common foot: one between each two edges, equal neighbours as one."""
+    parts, before = [f"M{edges[0]:g} {foot:g}"], foot
+    for left, top in zip(edges[:-1], tops, strict=True):
+        if top != before:
+            parts.append(f"H{left:g}V{top:g}")
+            before = top
+    return "".join([*parts, f"H{edges[-1]:g}V{foot:g}Z"])
+
+
+def words(part: str) -> str:
+    """A part's name, without the numbers of the table's notes."""
+    named = {"wait": "waiting for a rank", **PART_LABELS}
+    return named.get(part, part.replace("_", " ")).split(" (")[0]
 
 
 def bar(x: float, y: float, width: float, height: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .breakdown import STEP_PARTS, Breakdown
 from .columns import OPERATIONS, Integers
+from .course import Course
 from .reduction import Alignment, Reduction, Taker, reduce
 from .run import RunFolder, RunSpec
 from .stragglers import Stragglers
@@ -64,6 +65,8 @@ class Communication:
     """The largest share of any step of any rank that its parts leave out or count twice."""
     windows: int
     balanced_steps: int
+    course: Course
+    """Who was waited for, over the steps."""
     what_ifs: tuple[WhatIf, ...]
 
     @property
@@ -183,6 +186,7 @@ def _communication(reduction: Reduction, sums: _Sums) -> Communication | None:
         worst_residual=sums.worst_residual,
         windows=found.windows,
         balanced_steps=found.balanced,
+        course=found.course,
         what_ifs=tuple(_what_ifs(float(times["step"].mean()), found)),
     )
 

@@ -9,12 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .line import as_ns, as_number
-from .tail import last_lines
 
 LOOPBACK = "lo"
-_RECENT = 6
-_LINE_BYTES = 64 << 10
-"""Longest line of samples that is read from the end: a node of 16 GPUs and many interfaces needs a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +46,6 @@ def node_resources(path: Path, node: int) -> NodeResources | None:
     """A node's samples summed up; None where there are fewer than two of them. Lines that are none are left out."""
     try:
         return _summed_up(list(_lines(path)), node)
-    except OSError:
-        return None
-
-
-def recent_resources(path: Path, node: int) -> NodeResources | None:
-    """As `node_resources`, of the last few samples alone, without reading those before them."""
-    try:
-        with path.open("rb") as file:
-            first = file.readline(_LINE_BYTES).decode(errors="replace")
-        return _summed_up(list(_parsed([first, *last_lines(path, _RECENT, _RECENT * _LINE_BYTES)])), node)
     except OSError:
         return None
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .breakdown import Breakdown
 from .columns import ABSENT, Integers
+from .course import Course
 from .intervals import Times, union_within_ns
 from .windows import WINDOW, Windows
 
@@ -44,10 +45,13 @@ class Stragglers:
     """Likewise if every byte took half the time."""
     all_meet: bool = True
     """Whether all ranks met in every step: without that nothing is known of the step of the group."""
+    course: Course = field(init=False)
+    """Who was waited for, step after step."""
     _windows: Windows = field(default_factory=Windows)
 
     def __post_init__(self) -> None:
         ranks = len(self.ranks)
+        self.course = Course(self.ranks)
         self.critical, self.caused_ns, self.window_ns, self.longest_without_ns = np.zeros((4, ranks), np.int64)
         self.blamed, self.excess_ns = np.zeros((2, ranks, len(WINDOW)), np.int64)
 
@@ -68,9 +72,10 @@ class Stragglers:
         self._what_if(steps, whole, which)
         if len(self.ranks) > 1:
             blocker = None if steps.blocker is None else steps.blocker[:, which]
-            self._blame(window.phases[:, :, which], steps.wait_ns[:, which], blocker)
+            numbers = steps.joined["step"][0, which]
+            self._blame(numbers, window.phases[:, :, which], steps.wait_ns[:, which], blocker)
 
-    def _blame(self, windows: Integers, waits: Integers, blocker: Integers | None) -> None:
+    def _blame(self, numbers: Integers, windows: Integers, waits: Integers, blocker: Integers | None) -> None:
         steps = np.arange(waits.shape[1])
         if blocker is None:
             slowest = waits.argmin(axis=0)
@@ -85,6 +90,7 @@ class Stragglers:
             # Who was held up by others itself only passes their lateness on to its neighbours.
             late &= 2 * excess.sum(axis=0) > caused
         self.balanced += int((~late).sum())
+        self.course.add(numbers, slowest, late)
         phase = excess.argmax(axis=0)
         np.add.at(self.critical, slowest[late], 1)
         np.add.at(self.caused_ns, slowest[late], caused[late])

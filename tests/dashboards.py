@@ -1,11 +1,20 @@
 """A dashboard as users have it: a process of its own, found by the address that it prints."""
 
+import asyncio
 import http.client
 import json
 import signal
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from support import Mlb
+
+
+def run_async(coroutine: Coroutine[Any, Any, None]) -> None:
+    """As `asyncio.run`, on a thread of its own: a browser's test leaves a loop running on the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
 
 
 class Dashboard:

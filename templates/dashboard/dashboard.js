@@ -3,11 +3,13 @@
 const token = document.querySelector("meta[name=token]").content;
 const byId = (id) => document.getElementById(id);
 const marked = new Set();
-let shown = "", source = null, charts = {};
+let shown = "", node = null, source = null, charts = {}, last = {};
 
-const COLOURS = { input: "#009e73", host_to_device: "#66c6a8", forward: "#0072b2", backward: "#56a8dc",
-  communication: "#d55e00", optimiser: "#7fc4ee", other: "#7d7d7d" };
-const SPARE = ["#8e63b5", "#a67c00", "#6a994e", "#a44a3f"];
+// As in the report, in the order in which they are stacked.
+const COLOURS = { startup: "#c3cad2", input: "#009e73", host_to_device: "#66c6a8", forward: "#0072b2", backward: "#56a8dc",
+  communication: "#d55e00", optimiser: "#7fc4ee", other: "#7d7d7d", bare_steps: "#a67c00", evaluation: "#8e63b5",
+  between_epochs: "#b8a3cf", finish: "#d9d2e3" };
+const BLUE = "#2a84c4", ORANGE = "#d55e00", GREEN = "#009e73";
 
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
@@ -26,11 +28,14 @@ async function ask(method, path, body) {
 
 function listen() {
   if (source) source.close();
-  source = new EventSource("/api/events" + (shown ? "?run=" + encodeURIComponent(shown) : ""));
+  const asked = new URLSearchParams(shown ? { run: shown, ...(node === null ? {} : { node }) } : {});
+  source = new EventSource("/api/events?" + asked);
   source.onopen = () => { byId("link").textContent = "live"; byId("link").className = ""; };
   source.onerror = () => { byId("link").textContent = "no word from mlb dashboard"; byId("link").className = "gone"; };
   source.addEventListener("overview", (event) => overview(JSON.parse(event.data)));
   source.addEventListener("run", (event) => run(JSON.parse(event.data)));
+  source.addEventListener("nodes", (event) => nodes(JSON.parse(event.data)));
+  source.addEventListener("output", () => { if (!byId("output").hidden) output(); });
   source.addEventListener("gone", (event) => { byId("doing").textContent = JSON.parse(event.data).why; });
 }
 
@@ -51,16 +56,24 @@ function overview(data) {
     list.append(card);
   }
   const body = document.querySelector("#run-table tbody");
-  const focused = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.key : "";
+  const focused = focusedKey();
   body.replaceChildren(...data.runs.map(row));
-  if (focused) { const again = body.querySelector('[data-key="' + CSS.escape(focused) + '"]'); if (again) again.focus(); }
+  refocus(body, focused);
   byId("more").textContent = data.more ? data.more + " older runs are not shown; mlb runs lists them." : "";
   const now = data.runs.find((one) => one.run === shown);
   if (now) byId("stop").disabled = !now.live;
 }
 
+// What is drawn anew keeps the keyboard's place.
+function focusedKey() { return document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.key : ""; }
+
+function refocus(place, key) {
+  const again = key && place.querySelector('[data-key="' + CSS.escape(key) + '"]');
+  if (again) again.focus({ preventScroll: true });
+}
+
 function row(one) {
-  const line = element("tr", undefined, { "aria-selected": String(one.run === shown) });
+  const line = element("tr", undefined, { "aria-selected": String(one.run === shown), "data-run": one.run });
   const box = element("input", undefined, { type: "checkbox", "aria-label": "Mark " + one.run, "data-key": "mark " + one.run });
   box.checked = marked.has(one.run);
   box.addEventListener("change", () => { box.checked ? marked.add(one.run) : marked.delete(one.run); byId("compare").disabled = marked.size < 2; });
@@ -76,77 +89,149 @@ function row(one) {
 
 function open(name) {
   shown = name;
-  for (const chart of Object.values(charts)) chart.destroy();
-  charts = {};
+  node = null;
+  clear(Object.keys(charts));
+  last = {};
   byId("detail").hidden = false;
   byId("output").hidden = true;
+  byId("hardware").hidden = true;
   byId("detail-title").textContent = name;
   byId("doing").textContent = "reading…";
   byId("report").href = "/runs/" + encodeURIComponent(name) + "/report";
   byId("archive").href = "/runs/" + encodeURIComponent(name) + "/archive";
+  for (const line of document.querySelectorAll("#run-table tbody tr")) line.setAttribute("aria-selected", String(line.dataset.run === name));
   listen();
   byId("detail").focus();
 }
 
 function run(data) {
   if (data.run !== shown) return;
+  last.run = data;
   const speed = data.tokens_per_s ? ", " + Math.round(data.tokens_per_s).toLocaleString("en") + " tokens/s now" : "";
   byId("doing").textContent = data.doing + speed + (data.trouble ? " — " + data.trouble : "");
   byId("quality-title").textContent = data.metric + " (target " + data.target + ")";
   const target = data.quality[0].map(() => data.target);
-  draw("quality", [data.quality[0], data.quality[1], target], [line(data.metric, "#0072b2", true), line("target", "#d55e00", false)]);
-  draw("loss", data.loss, [line("loss", "#0072b2", false)]);
-  draw("rate", data.rate, [line("tokens/s", "#0072b2", false)]);
-  split(data.split);
-  nodes(data.nodes);
+  draw("quality", [data.quality[0], data.quality[1], target], [line(data.metric, BLUE, true), line("target", ORANGE, false)]);
+  draw("loss", data.loss, [line("loss", BLUE, false)]);
+  draw("rate", data.rate, [line("tokens/s", BLUE, false)]);
+  const parts = Object.keys(COLOURS).filter((part) => data.split[part]);
+  split(parts, data.split);
+  stack("split-time", data.split_over_time, parts);
 }
 
-function nodes(list) {
-  const place = byId("resources");
-  place.replaceChildren();
-  if (!list.length) return;
-  const table = element("table"), head = element("tr"), body = element("tbody");
-  for (const title of ["Node", "CPU %", "Memory GiB", "Sent MB/s, loopback included", "GPU %"]) head.append(element("th", title, { scope: "col" }));
-  for (const node of list) {
-    const line = element("tr");
-    for (const value of [node.node, node.cpu_percent, node.memory_gib, node.sent_mb_per_s, node.gpu_percent == null ? "-" : node.gpu_percent]) line.append(element("td", value));
+function nodes(data) {
+  if (data.run !== shown) return;
+  last.nodes = data;
+  byId("hardware").hidden = !data.rows.length;
+  if (!data.rows.length) return;
+  byId("hardware-title").textContent = data.node === null ? (data.rows.length > 1 ? data.rows.length + " nodes: mean, least and most" : "Node " + data.rows[0].node) : "Node " + data.node;
+  byId("all-nodes").hidden = data.rows.length < 2;
+  byId("all-nodes").setAttribute("aria-pressed", String(data.node === null));
+  between("busy", data, { cpu_percent: ["CPU %", BLUE], gpu_percent: ["GPU %", GREEN] });
+  between("memory", data, { memory_gib: ["GiB", BLUE] });
+  between("network", data, { sent_mb_per_s: ["sent", BLUE], received_mb_per_s: ["received", ORANGE] });
+  table(data.rows);
+}
+
+function table(rows) {
+  const place = byId("resources"), made = element("table"), head = element("tr"), body = element("tbody"), focused = focusedKey();
+  for (const title of ["Node", "CPU %", "Memory GiB", "Sent MB/s", "Received MB/s", "GPU %"]) head.append(element("th", title, { scope: "col" }));
+  for (const one of rows) {
+    const line = element("tr", undefined, { "aria-selected": String(one.node === node) }), name = element("td");
+    const choose = element("button", one.node + (one.name ? " " + one.name : ""), { class: "link", type: "button", "data-key": "node " + one.node });
+    choose.addEventListener("click", () => look(one.node));
+    name.append(choose);
+    line.append(name);
+    for (const value of [one.cpu_percent, one.memory_gib, one.sent_mb_per_s, one.received_mb_per_s, one.gpu_percent]) line.append(element("td", value == null ? "-" : value.toFixed(1)));
     body.append(line);
   }
   const top = element("thead");
   top.append(head);
-  table.append(element("caption", "Nodes, over the last seconds of samples"), top, body);
-  place.append(table);
+  made.append(element("caption", "Over the last seconds of samples", { class: "unseen" }), top, body);
+  place.replaceChildren(made);
+  refocus(place, focused);
+}
+
+function look(number) {
+  node = number;
+  clear(["busy", "memory", "network"]);
+  listen();
+}
+
+function clear(ids) {
+  for (const id of ids) if (charts[id]) { charts[id].plot.destroy(); delete charts[id]; }
 }
 
 function line(label, stroke, points) { return { label, stroke, width: 2, points: { show: points } }; }
 
-function draw(id, columns, series) {
-  if (charts[id]) { charts[id].setData(columns); return; }
-  if (!columns[0].length) return;
-  const ink = getComputedStyle(document.body).color;
-  const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884" } };
-  charts[id] = new uPlot({ width: byId(id).clientWidth || 400, height: 220, scales: { x: { time: false } },
-    axes: [{ ...axis, label: "seconds from run_start", labelSize: 18, size: 36 }, { ...axis, size: 64 }],
-    series: [{ label: "s" }, ...series] }, columns, byId(id));
+// Columns of one node, or the mean of all with the least and the most around it.
+function between(id, data, named) {
+  const columns = [data.at], series = [], bands = [];
+  for (const [name, [label, colour]] of Object.entries(named)) {
+    const lines = data.series[name] || [];
+    lines.forEach((column, i) => {
+      columns.push(column);
+      series.push(i ? { label: label + (i === 1 ? " least" : " most"), stroke: colour + "66", width: 1, class: "bound", points: { show: false } } : line(label, colour, false));
+    });
+    if (lines.length === 3) bands.push({ series: [columns.length - 1, columns.length - 2], fill: colour + "22" });
+  }
+  if (series.length) draw(id, columns, series, { bands, scales: { x: { time: false }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } } });
 }
 
-function split(parts) {
-  const bar = byId("split"), legend = byId("split-legend");
+function stack(id, data, parts) {
+  const columns = [data.at], series = [], bands = [];
+  let below = data.at.map(() => 0);
+  parts.filter((part) => data.parts[part]).forEach((part, i) => {
+    below = below.map((value, at) => value + data.parts[part][at]);
+    columns.push(below);
+    series.push({ label: part.replaceAll("_", " "), stroke: COLOURS[part], width: 0.5, points: { show: false }, ...(i ? {} : { fill: COLOURS[part] }) });
+    if (i) bands.push({ series: [i + 1, i], fill: COLOURS[part] });
+  });
+  draw(id, columns, series, { bands, legend: { show: false }, scales: { x: { time: false }, y: { range: [0, 100] } } });
+  const now = parts.filter((part) => data.parts[part]).map((part) => part.replaceAll("_", " ") + " " + data.parts[part].at(-1).toFixed(0) + " %");
+  byId(id).setAttribute("aria-label", "Where the time went, over time; of late: " + now.join(", "));
+}
+
+function draw(id, columns, series, more = {}) {
+  const place = byId(id), names = series.map((one) => one.label).join("|");
+  if (charts[id] && charts[id].names !== names) clear([id]);
+  if (charts[id]) charts[id].plot.setData(columns);
+  else if (columns[0].length && window.uPlot) charts[id] = { names, plot: plot(place, columns, series, more) };
+  place.setAttribute("role", "img");
+  place.setAttribute("aria-label", series.map((one, i) => one.label + " " + (columns[i + 1].findLast((value) => value != null) ?? "none yet")).join(", "));
+}
+
+function plot(place, columns, series, more) {
+  const ink = getComputedStyle(document.body).color;
+  const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 }, ticks: { stroke: "#8884" } };
+  return new uPlot({ width: place.clientWidth || 400, height: 220, scales: { x: { time: false } },
+    axes: [{ ...axis, label: "seconds from run_start", labelSize: 18, size: 36 }, { ...axis, size: 64 }],
+    series: [{ label: "s" }, ...series], ...more }, columns, place);
+}
+
+function split(parts, shares) {
+  const bar = byId("split"), legend = byId("split-legend"), said = [];
   bar.replaceChildren(); legend.replaceChildren();
-  const said = [];
-  Object.entries(parts).forEach(([part, share], i) => {
-    if (share < 0.001) return;
-    const colour = COLOURS[part] || SPARE[i % SPARE.length], words = part.replaceAll("_", " ") + " " + (100 * share).toFixed(1) + " %";
-    const piece = element("div");
-    piece.style.width = 100 * share + "%"; piece.style.background = colour;
+  for (const part of parts.filter((one) => shares[one] >= 0.001)) {
+    const words = part.replaceAll("_", " ") + " " + (100 * shares[part]).toFixed(1) + " %";
+    const piece = element("div"), item = element("li"), patch = element("span");
+    piece.style.width = 100 * shares[part] + "%";
+    piece.style.background = patch.style.background = COLOURS[part];
     bar.append(piece);
-    const item = element("li"), patch = element("span");
-    patch.style.background = colour;
     item.append(patch, document.createTextNode(words));
     legend.append(item);
     said.push(words);
-  });
-  bar.setAttribute("aria-label", "Where the time of the steps went: " + said.join(", "));
+  }
+  bar.setAttribute("aria-label", "Where the time of rank 0 went since run_start: " + said.join(", "));
+}
+
+async function output() {
+  const said = await ask("GET", "/api/runs/" + encodeURIComponent(shown) + "/logs"), place = byId("output");
+  if (!said) return;
+  const atEnd = place.hidden || place.scrollTop + place.clientHeight >= place.scrollHeight - 8;
+  place.hidden = false;
+  place.textContent = Object.entries(said.logs).map(([name, text]) => "==> " + name + " <==\n" + text).join("\n\n") || "No output.";
+  if (atEnd) place.scrollTop = place.scrollHeight;
 }
 
 function goals() {
@@ -168,13 +253,11 @@ byId("start").addEventListener("submit", async (event) => {
 });
 byId("start").querySelector("[name=task]").addEventListener("change", goals);
 byId("stop").addEventListener("click", async () => { byId("stop").disabled = true; await ask("POST", "/api/runs/" + encodeURIComponent(shown) + "/stop", {}); });
-byId("logs").addEventListener("click", async () => {
-  const said = await ask("GET", "/api/runs/" + encodeURIComponent(shown) + "/logs");
-  if (!said) return;
-  byId("output").hidden = false;
-  byId("output").textContent = Object.entries(said.logs).map(([name, text]) => "==> " + name + " <==\n" + text).join("\n\n") || "No output.";
-});
+byId("logs").addEventListener("click", output);
+byId("all-nodes").addEventListener("click", () => look(null));
 byId("compare").addEventListener("click", () => location.assign("/compare?runs=" + [...marked].map(encodeURIComponent).join(",") + (byId("mixed").checked ? "&mixed=1" : "")));
-window.addEventListener("resize", () => { for (const [id, chart] of Object.entries(charts)) chart.setSize({ width: byId(id).clientWidth, height: 220 }); });
+window.addEventListener("resize", () => { for (const [id, chart] of Object.entries(charts)) chart.plot.setSize({ width: byId(id).clientWidth, height: 220 }); });
+// The charts' library may come after the first event: the list of runs does not wait for it.
+byId("plots").addEventListener("load", () => { if (last.run) run(last.run); if (last.nodes) nodes(last.nodes); });
 goals();
 listen();

@@ -1,5 +1,6 @@
 """The dashboard in a real browser, over real runs."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from dashboards import Dashboard
 from mlb.results.run import RunFolder
-from stories import Run, S, Story, small_run
+from stories import LAUNCHED, Run, S, Story, small_run
 
 pytestmark = pytest.mark.system
 RUN_MS = 240_000
@@ -43,6 +44,55 @@ def test_a_run_that_grows_is_followed(page: Any, dashboard: Dashboard, mlb_home:
     page.locator("#quality canvas").wait_for()
     run.tell(story.event("run_stop", status="success", reason="goal").stop())
     page.get_by_text("ended: goal").wait_for()
+
+
+def test_the_nodes_of_a_run_are_shown_together_and_one_by_one(page: Any, mlb_home: Path) -> None:
+    run = Run(mlb_home / "runs", ranks=64, nodes=64)
+    run.tell(Story(0).start().event("run_start").step(*[S // 7] * 7)).node(state="running")
+    for node in range(64):
+        lines = [sample(second, busy_ns=second * (node + 1) * S // 16) for second in range(1, 30)]
+        run.folder.node_resources(node).write_text(HEADER + "".join(lines))
+    page.get_by_role("button", name="a-run", exact=True).click()
+    page.get_by_role("heading", name="64 nodes: mean, least and most").wait_for()
+    page.get_by_role("img", name="CPU % 50.781, CPU % least 1.562, CPU % most 100").wait_for()
+    assert page.locator("#resources tbody tr").count() == 64
+    page.get_by_role("button", name="7", exact=True).click()
+    page.get_by_role("img", name="CPU % 12.5", exact=True).wait_for()
+    # It goes on although the run logs nothing.
+    with run.folder.node_resources(7).open("a") as file:
+        file.write(sample(30, busy_ns=(29 * 8 + 16 * 4) * S // 16))
+    page.get_by_role("img", name="CPU % 100", exact=True).wait_for()
+    page.get_by_role("button", name="All nodes together").click()
+    page.get_by_role("heading", name="64 nodes: mean, least and most").wait_for()
+
+
+HEADER = '{"key":"resources_start","time_ns":1,"cores":4,"methods":{}}\n'
+
+
+def sample(second: int, busy_ns: int) -> str:
+    now = {"time_ns": second * S, "unix_time_ns": LAUNCHED + second * S, "cpu_busy_ns": busy_ns}
+    return json.dumps({"key": "resources", **now, "memory_used_bytes": 1 << 30, "network": {}, "gpus": []}) + "\n"
+
+
+def test_output_that_is_looked_at_goes_on(page: Any, mlb_home: Path) -> None:
+    run = Run(mlb_home / "runs", ranks=1).tell(Story(0).start()).node(state="running")
+    run.folder.rank_log(0).write_text("the first line\n")
+    page.get_by_role("button", name="a-run", exact=True).click()
+    page.get_by_role("button", name="Output").click()
+    page.get_by_text("the first line").wait_for()
+    with run.folder.rank_log(0).open("a") as file:
+        file.write("the second line\n")
+    page.get_by_text("the second line").wait_for()
+
+
+def test_it_fits_a_phone(page: Any, mlb_home: Path) -> None:
+    run = small_run(mlb_home / "runs")
+    run.folder.node_resources(0).write_text(HEADER + "".join(sample(s, busy_ns=s * S) for s in range(1, 30)))
+    page.set_viewport_size({"width": 375, "height": 812})
+    page.get_by_role("button", name="a-run", exact=True).click()
+    page.locator("#network canvas").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert all(box["width"] <= 375 for canvas in page.locator("canvas").all() if (box := canvas.bounding_box()))
 
 
 def test_words_from_nodes_are_text(page: Any, mlb_home: Path) -> None:

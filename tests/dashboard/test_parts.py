@@ -1,16 +1,20 @@
 """Curves of bounded size, the guard's rules, what a page may ask for."""
 
+import asyncio
 import json
 import tracemalloc
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from dashboards import run_async
 from hypothesis import given
 from hypothesis import strategies as st
 from mlb.dashboard import actions, watch
 from mlb.dashboard.curve import Curve
 from mlb.dashboard.guard import Guard
 from mlb.dashboard.home import Home
+from mlb.dashboard.hub import Hub
 from mlb.dashboard.overview import Overview
 from mlb.dashboard.watch import RunWatch
 from mlb.errors import UsageError
@@ -108,6 +112,9 @@ def test_a_watch_reads_on_where_it_stopped(tmp_path: Path) -> None:
     assert (said["steps"], said["doing"]) == (2, "ended: goal")
     assert said["quality"] == [[0.015], [420.0]]
     assert sum(said["split"].values()) == pytest.approx(1.0)
+    # Two steps of 7 ms and an evaluation of 1 ms, one behind the other.
+    assert said["split"]["evaluation"] == pytest.approx(1 / 15)
+    assert sum(column[-1] for column in said["split_over_time"]["parts"].values()) == pytest.approx(100, abs=0.1)
 
 
 def test_a_long_log_is_shown_as_far_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +151,46 @@ def test_the_overview_shows_every_kind_of_run(tmp_path: Path) -> None:
     assert rows["good"]["result"] == "goal reached in 5.2 s"
     assert rows["lost"]["state"] == "lost"
     assert rows["broken"]["state"] == "unreadable"
+
+
+def test_what_cannot_be_read_in_time_is_named_and_read_later(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for i in range(5):
+        small_run(runs, run_id=f"run-{i}")
+    overview = Overview(Home(runs, tmp_path, [], ()))
+    said = overview.to_json(budget_s=0.0)
+    assert [row["run"] for row in said["runs"]] == [f"run-{i}" for i in reversed(range(5))]
+    assert {row["state"] for row in said["runs"]} == {"reading"}
+    assert overview.unread == 5
+    assert {row["state"] for row in overview.to_json()["runs"]} == {"succeeded"}
+    assert overview.unread == 0
+    assert {row["state"] for row in overview.to_json(budget_s=0.0)["runs"]} == {"succeeded"}, "it remembers"
+
+
+def test_a_second_page_takes_no_news_from_the_first(tmp_path: Path) -> None:
+    """Both show the same run; what is new of it is told to both."""
+    run = Run(tmp_path / "runs", ranks=1)
+    story = Story(0).start().event("run_start").step(*[MS] * 7)
+    run.tell(story)
+
+    async def follow() -> None:
+        hub = Hub(Home(tmp_path / "runs", tmp_path, [], ()))
+        first, second = hub.stream("a-run"), hub.stream("a-run")
+        assert "epoch 1, step 1" in await told(first, "run")
+        run.tell(story.event("run_stop", status="success", reason="goal"))
+        await told(second, "run")
+        assert "ended: goal" in await told(second, "run")
+        assert "ended: goal" in await told(first, "run")
+        await first.aclose()
+        await second.aclose()
+
+    run_async(follow())
+
+
+async def told(stream: AsyncGenerator[str], kind: str) -> str:
+    """The next event of a kind."""
+    async with asyncio.timeout(30):
+        async for text in stream:
+            if text.startswith(f"event: {kind}\n"):
+                return text
+    raise AssertionError("the stream ended")

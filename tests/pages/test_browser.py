@@ -39,6 +39,27 @@ def test_it_fits_and_asks_for_nothing(browser: Any, report: Path, width: int, sc
     page.close()
 
 
+WORDS = """() => [...document.querySelectorAll("figure svg[role=img] text")].map((words) => {
+  const picture = words.ownerSVGElement, box = picture.getBoundingClientRect(), own = words.getBoundingClientRect();
+  const px = parseFloat(getComputedStyle(words).fontSize) * box.width / picture.viewBox.baseVal.width;
+  return { text: words.textContent, px, inside: own.left >= box.left - 1 && own.right <= box.right + 1 };
+}).filter((words) => words.px > 0)"""
+
+
+@pytest.mark.parametrize("width", [320, 375, 640, 641, 1280])
+def test_the_words_of_the_charts_can_be_read_at_any_width(browser: Any, report: Path, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 812})
+    page.goto(report.as_uri())
+    words = page.evaluate(WORDS)
+    assert len(words) > 30
+    assert all(one["px"] >= 10 for one in words), min(words, key=lambda one: one["px"])
+    assert all(one["inside"] for one in words), [one for one in words if not one["inside"]]
+    # No chart has to be pushed sideways.
+    assert page.evaluate("Math.max(...[...document.querySelectorAll('figure')].map((f) => f.scrollWidth))") <= width
+    assert page.locator("figure svg[role=img]:visible").count() == page.locator("figure").count()
+    page.close()
+
+
 def test_it_is_read_by_keyboard(browser: Any, report: Path) -> None:
     page = browser.new_page()
     page.goto(report.as_uri())
@@ -56,6 +77,7 @@ def test_the_tree_that_a_screen_reader_gets(browser: Any, report: Path) -> None:
     page = browser.new_page()
     page.goto(report.as_uri())
     assert page.get_by_role("img", name="Validation perplexity against the clock").count() == 1
+    assert page.get_by_role("img", name="Who was waited for, over the steps").count() == 1
     assert page.get_by_role("heading", level=1).count() == 1
     assert page.get_by_role("table", name="Evaluations").count() == 1
     assert page.get_by_role("navigation", name="Sections").count() == 1

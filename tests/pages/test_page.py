@@ -3,12 +3,15 @@
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from mlb.pages.charts import RANKS_DRAWN, charts_of
+from mlb.pages.narrow import NARROW, narrow
 from mlb.pages.page import comparison_page, picture, pictures, run_page
+from mlb.pages.plot import Chart
 from mlb.pages.png import ZOOM, png_of
 from mlb.results.compare import compare
 from mlb.results.comparison import Entry
@@ -19,6 +22,7 @@ from mlb.results.series import series_of
 from PIL import Image
 from stories import LAUNCHED, MS, Run, S, Story, small_run
 
+CHARTS = {"quality", "split-over-time", "split-by-rank", "critical-ranks", "throughput", "loss"}
 VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
 
 
@@ -69,7 +73,7 @@ def test_a_page_says_what_the_run_was(tmp_path: Path) -> None:
         assert said in text, said
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    for chart in ("quality", "split-over-time", "split-by-rank", "throughput", "loss"):
+    for chart in CHARTS:
         assert chart in ids
 
 
@@ -87,7 +91,7 @@ def test_pictures_have_words_for_those_who_do_not_see_them(tmp_path: Path) -> No
     page = Page(page_of(small_run(tmp_path).folder))
     ids = {attributes.get("id") for _, attributes in page.tags}
     drawn = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("role") == "img"]
-    assert len(drawn) == 5
+    assert len(drawn) == 2 * len(CHARTS), "each once for wide screens and paper, once for phones"
     for one in drawn:
         assert set(str(one["aria-labelledby"]).split()) <= ids
     headers = [attributes for tag, attributes in page.tags if tag == "th"]
@@ -169,7 +173,7 @@ def test_every_chart_is_a_file_of_its_own(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     metrics = compute(run.folder)
     drawn = dict(pictures(charts_of(metrics, series_of(run.folder, metrics))))
-    assert set(drawn) == {"quality", "split-over-time", "split-by-rank", "throughput", "loss"}
+    assert set(drawn) == CHARTS
     for text in drawn.values():
         assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
         assert "var(" not in text, "programs for papers know no variables"
@@ -210,3 +214,66 @@ def test_a_comparison_shows_the_differences_first(tmp_path: Path) -> None:
 
 def test_the_launch_is_when_the_header_says(tmp_path: Path) -> None:
     assert compute(small_run(tmp_path).folder).launched_unix_ns == LAUNCHED
+
+
+def told_by(path: Path, ranks: int, steps: int, late: Callable[[int, int], int]) -> RunFolder:
+    """A run of steps in which all ranks end together; `late` says how many ms a rank works longer in a step."""
+    run = Run(path, ranks=ranks, nodes=ranks)
+    extra = [[late(rank, step) * MS for rank in range(ranks)] for step in range(steps)]
+    for rank in range(ranks):
+        story = Story(rank, host=f"h{rank}", clock_ns=(7 + rank) * S).start(world_size=ranks).sync().event("run_start")
+        for own in extra:
+            wait = max(own) - own[rank]
+            story.step(0, 0, 10 * MS + own[rank], 0, 5 * MS + wait, 0, 0)
+        run.tell(story.sync().stop())
+    return run.folder
+
+
+def critical_of(folder: RunFolder) -> Chart | None:
+    return next((c for c in charts_of(compute(folder), None) if c.id == "critical-ranks"), None)
+
+
+def test_who_was_waited_for_is_drawn_over_the_steps(tmp_path: Path) -> None:
+    chart = critical_of(told_by(tmp_path, 3, 401, lambda rank, step: 20 * (rank == (0 if step <= 200 else 2))))
+    assert chart is not None
+    assert [tick.text for tick in chart.y_ticks] == ["rank 0, 50 %", "rank 1, 0 %", "rank 2, 50 %", "nobody, 0 %"]
+    assert chart.about.startswith("The others waited for rank 0 in 50 %, rank 2 in 50 % of steps.")
+    assert chart.table is not None
+    first, *_, last = chart.table.rows
+    assert first[:4] == ("rank 0", "50", "20.000", "forward")
+    assert first[4:] == ("100", "100", "100", "57", "0", "0", "0", "0"), "56 steps each: 32 of the fourth"
+    assert last == ("nobody", "0", "-", "-", *["0"] * 8)
+    assert len([shape for shape in chart.shapes if shape.css == "area part-wait"]) == 2
+
+
+def test_many_ranks_are_drawn_by_how_often_they_were_waited_for(tmp_path: Path) -> None:
+    chart = critical_of(
+        told_by(tmp_path, RANKS_DRAWN + 6, 160, lambda r, step: 20 * (r == (0 if step == 99 else 69 - step % 64)))
+    )
+    assert chart is not None
+    assert len(chart.y_ticks) == RANKS_DRAWN + 2
+    assert f"{RANKS_DRAWN} of {RANKS_DRAWN + 6} ranks are drawn" in chart.about
+    assert "rank 69, 1 %" in [tick.text for tick in chart.y_ticks]
+    assert chart.y_ticks[-2].text == "others, 1 %"
+    assert len(picture(chart)) < 80_000
+
+
+def test_one_rank_waits_for_nobody(tmp_path: Path) -> None:
+    assert critical_of(told_by(tmp_path, 1, 10, lambda *_: 0)) is None
+    together = critical_of(told_by(tmp_path / "two", 2, 10, lambda *_: 0))
+    assert together is not None
+    assert "All ranks arrived together" in together.about
+
+
+def test_a_narrow_chart_says_the_same(tmp_path: Path) -> None:
+    folder = small_run(tmp_path).folder
+    metrics = compute(folder)
+    for chart in charts_of(metrics, series_of(folder, metrics)):
+        small = narrow(chart)
+        assert small.width == NARROW
+        assert small.shapes == chart.shapes
+        assert small.x_ticks
+        assert {tick.text for tick in small.x_ticks} <= {tick.text for tick in chart.x_ticks}
+        assert small.squeeze is not None
+        assert small.squeeze.x(chart.left) == pytest.approx(small.left, abs=0.1)
+        assert small.squeeze.x(chart.width - chart.right) == pytest.approx(NARROW - small.right, abs=0.1)
