@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,11 +13,11 @@ _LOOK_S = 0.2
 """How often a thread whose items nobody takes looks whether anybody still wants them."""
 
 
-def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int) -> Generator[Item]:
     """The same items in the same order, made by a thread up to `depth` beyond the one that is used.
 
-    What it raises is raised here, in its place. The thread ends with the last item, or soon after this iterator was
-    closed.
+    What it raises is raised here, in its place. The thread has ended when this iterator has: with the last item, or
+    where it is closed.
     """
     made: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(depth)
     closed = threading.Event()
@@ -40,7 +40,8 @@ def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
         except BaseException as error:  # noqa: BLE001  # handed on to the thread that asked
             put(None, error, True)
 
-    threading.Thread(target=make, name="ahead", daemon=True).start()
+    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread.start()
     try:
         while True:
             item, error, last = made.get()
@@ -51,3 +52,4 @@ def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
             yield item  # type: ignore[misc]  # an item wherever it is not the last
     finally:
         closed.set()
+        thread.join()

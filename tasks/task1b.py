@@ -20,7 +20,7 @@ Shapes: B images of a pass, C channels, S pixels a side, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -32,6 +32,7 @@ from ..datasets.jpeg_load import Feed, Wanted
 from ..datasets.share import global_batches, pieces, share
 from ..models.resnet50 import ResNet50, ResNet50Config
 from . import recipes
+from .ahead import ahead
 from .base import Batch, Evaluation, Setup
 from .compiling import compile_here, compiled, precision_of
 from .lars import LARS, scaled_and_plain
@@ -42,6 +43,9 @@ from .supervised import average_buffers, epoch_order, loaded
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 """Of ImageNet's channels, as torchvision has them."""
+
+_TAKEN_AHEAD = 2
+"""Passes."""
 
 
 class Task1b:
@@ -74,6 +78,7 @@ class Task1b:
         self._mean, self._std = (v.view(3, 1, 1).to(setup.device) for v in (mean, std))
         self._optimiser = self._make_optimiser()
         self._steps = 0
+        self._taking: Generator[tuple[Tensor, Tensor]] | None = None
         # A step's passes are decoded while the one before is trained on.
         self._feed.prepare(2 * -(-recipe.images_per_step // (setup.world_size * recipe.images_per_pass)))
 
@@ -105,13 +110,12 @@ class Task1b:
         passes = [self._passes(first, end) for first, end in steps]
         order = epoch_order(self.setup, self._images, epoch)
         side = self._side(epoch)
-        decoded = self._feed.decoded(
-            [
-                Wanted("train", tuple(order[a:b].tolist()), side, self.setup.seed, epoch, (self.recipe.crop_area, 1.0))
-                for step in passes
-                for a, b in step
-            ]
-        )
+        plan = [
+            Wanted("train", tuple(order[a:b].tolist()), side, self.setup.seed, epoch, (self.recipe.crop_area, 1.0))
+            for step in passes
+            for a, b in step
+        ]
+        decoded = self._taken(plan)
         for (first, end), step in zip(steps, passes, strict=True):
             parts = []
             for a, b in step:
@@ -119,6 +123,14 @@ class Task1b:
                 weight = (b - a) * self.setup.world_size / (end - first)
                 parts.append(Batch(b - a, b - a, (images_BCSS, labels_B, torch.tensor((b - a) / _total(step))), weight))
             yield Batch(_total(step), _total(step), (), parts=tuple(parts))
+
+    def _taken(self, plan: list[Wanted]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the plan wants; a plan before it that was left unfinished is given up."""
+        if self._taking is not None:
+            self._taking.close()
+        # Taking over what a process has decoded waits for an answer of that process, which is decoding.
+        self._taking = ahead(self._feed.decoded(plan), depth=_TAKEN_AHEAD)
+        return self._taking
 
     def _passes(self, first: int, end: int) -> list[tuple[int, int]]:
         """This rank's places of a step, in equal passes: batch normalisation sees no tiny rest."""
@@ -192,7 +204,7 @@ class Task1b:
             for a, b in pieces(*mine, recipe.images_per_pass)
         ]
         totals = torch.zeros(2, dtype=torch.float64, device=setup.device)
-        for images_BCSS, labels_B in self._feed.decoded(plan):
+        for images_BCSS, labels_B in self._taken(plan):
             with precision_of(setup.device, recipe.precision):
                 # Not the compiled one: it would be compiled again, for the evaluation's shapes.
                 scores_BK = self.model(self._normalised(images_BCSS.to(setup.device, non_blocking=True)))
