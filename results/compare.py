@@ -15,15 +15,17 @@ from .metrics import Metrics, compute
 from .run import RunFolder, RunSpec
 from .series import series_of
 from .statistics import Difference, difference_of, sample_of
+from .text import said_by_runs, sanitise
 from .verdict import standing_of
 
 GROUPS_AT_MOST: Final = 12
+_CAVEATS_SHOWN: Final = 10
 
 # What names a run, or follows from the moment and place of its start: no configuration.
 _IDENTITY: Final = frozenset(
     {
         "run_id", "created_unix_ns", "launched_unix_ns", "argv", "beside", "data_path", "data_origin", "seed",
-        "schema_version", "best_possible", "rent",
+        "schema_version", "best_possible", "rent", "caveats",
     }
 )  # fmt: skip
 
@@ -199,3 +201,5 @@ def _warnings(groups: Sequence[Group]) -> Iterator[str]:
         for run in group.runs:
             if run.metrics.spec.beside:
                 yield f"{group.name}: {run.metrics.spec.run_id} shared its machine with other runs."
+    caveats = [[sanitise(c) for c in run.metrics.spec.caveats] for group in groups for run in group.runs]
+    yield from said_by_runs(caveats, _CAVEATS_SHOWN)

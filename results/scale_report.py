@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from .measure_tables import interval_text, number_text
@@ -10,7 +9,7 @@ from .scale import Point, Scaling
 from .scale_fit import Fit, Prediction
 from .statistics import CONFIDENCE, Sample
 from .table import Report, Table
-from .text import count, sanitise
+from .text import count, said_by_runs, sanitise
 
 _WARNINGS_SHOWN = 12
 
@@ -228,9 +227,7 @@ def _warnings(scaling: Scaling) -> Iterator[str]:
             yield f"{count(point.nodes, 'node')}: not every run reached the target; its time to it is not compared."
     if any(point.runs < 3 for point in scaling.points):
         yield "Fewer than three runs of a size: its noise is not known, and no interval is given."
-    said = Counter(line for run in scaling.runs for line in dict.fromkeys(run.metrics.warnings))
-    for line, runs in said.most_common(_WARNINGS_SHOWN):
-        yield line if runs == len(scaling.runs) else f"{count(runs, 'run')} of {len(scaling.runs)}: {line}"
+    yield from said_by_runs([run.metrics.warnings for run in scaling.runs], _WARNINGS_SHOWN)
 
 
 def _percent(share: float | None) -> str:

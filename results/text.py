@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 LIMIT_CHARACTERS = 300
 
@@ -15,6 +16,7 @@ _SEQUENCES = re.compile(
     re.DOTALL,
 )
 _SPACES = re.compile(r"\s+")
+_MEASURED = re.compile(r"\d+\.\d+")
 
 
 def sanitise(text: object, limit: int = LIMIT_CHARACTERS) -> str:
@@ -68,6 +70,31 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def said_by_runs(warnings: Sequence[Iterable[str]], most: int) -> list[str]:
+    """The warnings of several runs, each once: what all of them say, and `3 runs of 15: …`, the most frequent first.
+
+    Lines that differ in a measured number alone (`the load is 2.4`) are one; the highest is shown.
+    """
+    shown: dict[str, str] = {}
+    said: Counter[str] = Counter()
+    for lines in warnings:
+        alike: dict[str, list[str]] = {}
+        for line in lines:
+            alike.setdefault(_MEASURED.sub("#", line), []).append(line)
+        for key, found in alike.items():
+            said[key] += 1
+            shown[key] = max([*found, *([shown[key]] if key in shown else [])], key=_numbers)
+    whole = len(warnings)
+    return [
+        shown[key] if runs == whole else f"{runs} run{'s' if runs > 1 else ''} of {whole}: {shown[key]}"
+        for key, runs in said.most_common(most)
+    ]
+
+
+def _numbers(line: str) -> list[float]:
+    return [float(number) for number in _MEASURED.findall(line)]
 
 
 def how_it_ended(exit_code: int) -> str:

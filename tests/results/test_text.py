@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlb.results.text import count, duration, ranges, sanitise, sanitise_lines
+from mlb.results.text import count, duration, ranges, said_by_runs, sanitise, sanitise_lines
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,18 @@ def test_duration(seconds: float | None, words: str) -> None:
 def test_small_words() -> None:
     assert (count(1, "step"), count(2000, "step"), count(0, "step")) == ("1 step", "2,000 steps", "0 steps")
     assert (ranges([5, 3, 4, 0]), ranges([]), ranges([1, 2, 9])) == ("0, 3-5", "", "1-2, 9")
+
+
+def test_warnings_that_differ_in_a_measured_number_are_one() -> None:
+    runs = [
+        ["shared cores", "n-0: the load is 2.4 on 2 cores"],
+        ["shared cores", "n-0: the load is 13.8 on 2 cores", "n-0: the load is 3.0 on 2 cores"],
+        ["shared cores", "n-1: the load is 2.6 on 2 cores"],
+    ]
+    assert said_by_runs(runs, 9) == [
+        "shared cores",
+        "2 runs of 3: n-0: the load is 13.8 on 2 cores",
+        "1 run of 3: n-1: the load is 2.6 on 2 cores",
+    ]
+    assert said_by_runs(runs, 1) == ["shared cores"]
+    assert said_by_runs([], 9) == []
