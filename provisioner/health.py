@@ -140,7 +140,8 @@ def _examine(door: SshTransport) -> dict[str, Any]:
     clock = door.clock()
     try:
         facts = {**said, "clock_offset_s": clock.offset_s, "clock_error_s": clock.error_s}
-        numbers = ("disk_free_bytes", "shm_free_bytes", "mtu", "load_1min", "cores", "free_port")
-        return {**facts, **{key: float(facts[key]) if key == "load_1min" else int(facts[key]) for key in numbers}}
+        whole = ("disk_free_bytes", "shm_free_bytes", "mtu", "cores", "free_port")
+        real = ("load_1min", "busy_cores")
+        return {**facts, **{key: int(facts[key]) for key in whole}, **{key: float(facts[key]) for key in real}}
     except (KeyError, TypeError, ValueError) as error:
         raise NodeUnfit(f"The answer of {door.node.name} makes no sense.", why=f"examine: {error!r}") from None

@@ -56,9 +56,12 @@ def judge(
     problems = [*_gpu_problems(facts, gpus_asked), *_room_problems(facts, limits), *_link_problems(links, limits)]
     warnings = [*_differences(facts), *_clock_warnings(facts, limits), *_rtt_warnings(links, limits)]
     warnings += [
-        Problem(name, f"the load is {node['load_1min']:.1f} on {node['cores']} cores: something else runs there")
+        Problem(
+            name,
+            f"{node['busy_cores']:.1f} of {node['cores']} cores were busy before the run: something else runs there",
+        )
         for name, node in facts.items()
-        if node["load_1min"] > limits.load_per_core * node["cores"]
+        if min(node["load_1min"], node["busy_cores"]) > limits.load_per_core * node["cores"]
     ]
     return problems, warnings
 

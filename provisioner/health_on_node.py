@@ -32,6 +32,8 @@ _PINGS = 50
 _STREAM_S = 0.15
 _BLOCK = bytes(128 * 1024)
 _LINK_TIMEOUT_S = 15.0
+_QUIET_LOAD = 0.5
+_BUSY_LOOK_S = 0.25
 _PORT_LOWEST, _PORT_HIGHEST = 20000, 32000
 """Below the range from which the kernel takes the ports of outgoing connections."""
 
@@ -48,11 +50,32 @@ def examine(request: dict[str, Any], _source: BinaryIO, sink: BinaryIO) -> None:
         "interface": device,
         "mtu": _mtu(device),
         "load_1min": os.getloadavg()[0],
+        "busy_cores": _busy_cores(),
         "cores": len(os.sched_getaffinity(0)),
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "free_port": _free_port(request["address"]),
     }
     sink.write(json.dumps(said).encode() + b"\n")
+
+
+def _busy_cores() -> float:
+    """How many cores work right now; 0 where even the last minute was quiet, which is known without waiting.
+
+    The load of the last minute alone would blame the run before this one on somebody else.
+    """
+    if os.getloadavg()[0] < _QUIET_LOAD:
+        return 0.0
+    before = _processor_ticks()
+    time.sleep(_BUSY_LOOK_S)
+    worked, whole = (b - a for a, b in zip(before, _processor_ticks(), strict=True))
+    return (os.cpu_count() or 1) * worked / max(1, whole)
+
+
+def _processor_ticks() -> tuple[int, int]:
+    """Those that the node's cores worked, and all of them, since the boot."""
+    user, nice, system, idle, waiting, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    worked = user + nice + system + sum(others)
+    return worked, worked + idle + waiting
 
 
 def interface_of(address: str) -> str:

@@ -36,7 +36,14 @@ $loader" "$@"
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    sound = {"gpus": [], "disk_free_bytes": 9 << 30, "shm_free_bytes": 1 << 30, "mtu": 1500, "load_1min": 0.1}
+    sound = {
+        "gpus": [],
+        "disk_free_bytes": 9 << 30,
+        "shm_free_bytes": 1 << 30,
+        "mtu": 1500,
+        "load_1min": 0.1,
+        "busy_cores": 0.0,
+    }
     return {**sound, "cores": 4, "clock_offset_s": 0.01, "clock_error_s": 0.001, **changes}
 
 
@@ -55,7 +62,8 @@ def facts(**changes: Any) -> dict[str, Any]:
         ({"mtu": 9001}, 0, "", "MTU differs: 9001 on a; 1500 on b, c"),
         ({"clock_offset_s": -3.0}, 0, "", "its clock is -3.000 s (± 0.001) off"),
         ({"clock_offset_s": 3.0, "clock_error_s": 2.9}, 0, "", ""),
-        ({"load_1min": 3.0}, 0, "", "the load is 3.0 on 4 cores"),
+        ({"load_1min": 3.5, "busy_cores": 3.0}, 0, "", "3.0 of 4 cores were busy before the run"),
+        ({"load_1min": 3.5, "busy_cores": 0.1}, 0, "", ""),  # of the run before, say
     ],
 )
 def test_one_node_among_sound_ones(change: dict[str, Any], gpus: int, problem: str, warning: str) -> None:
