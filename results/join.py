@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,18 +72,25 @@ class Buffer:
         self.reader = reader
         self.rank = reader.record.rank
         self.steps: StepColumns | None = None
+        self._read: StepColumns | None = None
         self._health = health
         self._last: tuple[int, int] | None = None  # step, start
+
+    def read_on(self) -> None:
+        """Have the next steps read where there are none; may go on beside that of other buffers."""
+        going_on = self._read is None and (self.steps is None or not len(self.steps))
+        while going_on:
+            going_on = self.reader.more()
+            self._read = self.reader.steps()
+            going_on = going_on and self._read is None
 
     def fill(self) -> bool:
         """Read on until there is a step; False at the log's end."""
         while self.steps is None or not len(self.steps):
-            going_on = self.reader.more()
-            steps = self.reader.steps()
-            if steps is not None:
-                self.steps = self._in_order(steps)
-            elif not going_on:
+            self.read_on()
+            if self._read is None:
                 return False
+            self.steps, self._read = self._in_order(self._read), None
         return True
 
     def take_to(self, step: int) -> StepColumns:
@@ -116,7 +125,14 @@ def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
     buffers = [Buffer(reader, health) for reader in readers]
     for buffer in buffers:
         health.steps[buffer.rank] = 0
-    while buffers and all(buffer.fill() for buffer in buffers):
+    # Arrow's reader works outside of Python's lock, and is most of the time that a join takes.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield from _merged(buffers, health, pool)
+    _read_rest(buffers, health)
+
+
+def _merged(buffers: Sequence[Buffer], health: JoinHealth, pool: ThreadPoolExecutor) -> Iterator[Joined]:
+    while buffers and all(_filled(buffers, pool)):
         upto = min(int(buffer.steps["step"][-1]) for buffer in buffers if buffer.steps is not None)
         parts = [buffer.take_to(upto) for buffer in buffers]
         common = parts[0]["step"]
@@ -126,7 +142,14 @@ def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
         if len(common):
             found = [part.take(np.isin(part["step"], common, assume_unique=True)) for part in parts]
             yield from _stacked([buffer.reader.record for buffer in buffers], found, health)
-    _read_rest(buffers, health)
+
+
+def _filled(buffers: Sequence[Buffer], pool: ThreadPoolExecutor) -> Iterator[bool]:
+    """Whether each buffer has steps; all that must be read for it is read at once."""
+    for _ in pool.map(Buffer.read_on, buffers):
+        pass
+    for buffer in buffers:
+        yield buffer.fill()
 
 
 def _read_rest(buffers: Sequence[Buffer], health: JoinHealth) -> None:

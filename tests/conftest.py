@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 from browser import browser as browser  # one for all rooms: Playwright starts once in a process
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# An example that takes long on a busy machine has found no mistake.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlb.dashboard.hardware import KEPT, Hardware, NodeSamples
 from mlb.dashboard.timeline import STRETCHES, Timeline
@@ -16,7 +16,6 @@ from stories import LAUNCHED, MS, Run, S, Story
 CORES = 4
 
 
-@settings(deadline=None)  # of other work on the machine, not of this
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0.001, 30)), min_size=1, max_size=120))
 def test_a_timeline_loses_nothing(spans: list[tuple[float, float]]) -> None:
     timeline, at, total = Timeline(), 0.0, 0.0

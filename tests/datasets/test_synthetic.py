@@ -44,7 +44,7 @@ def test_the_probabilities_are_the_defined_ones(source: MarkovText) -> None:
     np.testing.assert_allclose(transitions.sum(axis=1), 1.0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(4, 60), st.integers(2, 4), st.floats(0.1, 1.0), st.floats(0.0, 2.0))
 def test_the_closed_form_is_the_entropy_rate(words: int, classes: int, ratio: float, exponent: float) -> None:
     source = MarkovText(words, classes, ratio, exponent)
@@ -68,7 +68,7 @@ def test_what_the_documents_say(vocabulary: int | None, best: float, unigram: fl
 
 
 @given(st.integers(64, 50_000))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_there_is_always_something_to_learn(vocabulary: int) -> None:
     source = text_for(vocabulary)
     assert source.vocabulary == vocabulary

@@ -34,7 +34,7 @@ def expected(lines: list[list[str]]) -> list[str]:
     return [word for line in lines for word in [*line, "<eos>"]]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TEXTS)
 def test_all_words_are_numbered_as_they_appear(texts: dict[str, list[list[str]]]) -> None:
     found = corpus(texts, None)
@@ -44,7 +44,7 @@ def test_all_words_are_numbered_as_they_appear(texts: dict[str, list[list[str]]]
     assert list(found.vocabulary) == list(dict.fromkeys(everything))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(TEXTS, st.integers(3, 9))
 def test_a_small_vocabulary_keeps_the_most_frequent_words(texts: dict[str, list[list[str]]], vocabulary: int) -> None:
     found = corpus(texts, vocabulary)

@@ -94,7 +94,7 @@ def by_counting(told: list[list[dict[str, Any]]], starts: list[list[int]], rank:
     return counts
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     told=ranks_and_steps(),
     clocks=st.lists(st.integers(0, 10**16), min_size=4, max_size=4),
@@ -135,7 +135,7 @@ def assert_adds_up(found: list[Breakdown]) -> None:
         assert all((block.parts[part] >= 0).all() for part in STEP_PARTS)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(told=ranks_and_steps(), clocks=st.lists(st.integers(0, 10**16), min_size=4, max_size=4))
 def test_it_adds_up_without_clocks_too(
     told: list[list[dict[str, Any]]], clocks: list[int], story: Any, run_at: Any

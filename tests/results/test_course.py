@@ -1,12 +1,11 @@
 """Who was waited for, in stretches: whatever the run's length, nothing is lost."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlb.results.course import STRETCHES, Course
 
 
-@settings(deadline=None)  # of other work on the machine, not of this
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=200), st.integers(1, 50))
 def test_nothing_is_lost_and_pieces_change_nothing(gaps: list[int], piece: int) -> None:
     numbers = np.cumsum(gaps)

@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlb.errors import ResultsInvalid
 from mlb.results.health import CORRUPT_SHOWN
@@ -214,7 +214,6 @@ def test_flipped_bits_never_fail_and_whole_lines_stay(flips: list[tuple[int, int
     assert counts(log)[0] == data.count(b"\n")
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_read(data: bytes) -> None:
     assert counts(read(data))[0] == data.count(b"\n")

@@ -40,7 +40,7 @@ def test_evaluations_know_what_was_trained_on_before_them(small_run, tmp_path: P
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     phases=st.lists(st.lists(st.integers(0, 400 * MS), min_size=7, max_size=7), min_size=1, max_size=20),
     buckets=st.integers(1, 50),

@@ -44,7 +44,7 @@ def tell(tale: Any, kind: str, size: Any, planted: dict[str, int]) -> None:
         planted[PLACES[kind]] += size
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(told=st.lists(ranks, min_size=1, max_size=4))
 def test_the_parts_add_up_to_the_wall(
     told: list[tuple[int, int, list[tuple[str, Any]], bool]], story: Any, run_at: Any

@@ -50,7 +50,7 @@ def small_runs_count_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlb.results.log._LEAST_STEPS", 8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(kinds=kinds, chunk=st.integers(200, 40_000))
 def test_the_record_is_the_same_by_either_way(kinds: list[str], chunk: int, story: Any) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlb.errors import RunFailed
 from mlb.results import line
@@ -279,7 +279,6 @@ values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.di
 events = st.tuples(st.text(max_size=8), st.integers(0, line.MAX_INTEGER), st.dictionaries(names, values, max_size=5))
 
 
-@settings(deadline=None)
 @given(written=st.lists(events, max_size=8))
 def test_what_is_written_is_read(written: list[tuple[str, int, dict[str, Any]]]) -> None:
     texts = [line.encode(key, seq, time_ns, fields) for seq, (key, time_ns, fields) in enumerate(written)]
