@@ -12,7 +12,7 @@ The bound beside it is what the arithmetic alone would take at the peak.
 import argparse
 import tempfile
 import time
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def make(name: str, recipe: str, folder: Path, pairs: int) -> Any:
 def measure(name: str, task: Any, steps: int, peak: float | None) -> None:
     times: list[float] = []
     tokens = flops = 0.0
-    batches = task.batches(1)
+    batches = (batch for epoch in count(1) for batch in task.batches(epoch))
     torch.cuda.reset_peak_memory_stats()
     for number in range(steps + 3):
         batch = next(batches)
