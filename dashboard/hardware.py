@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from ..errors import ResultsInvalid
 from ..results.line import as_ns
 from ..results.run import RunFolder, RunSpec
-from ..results.samples import Rates, Sample, rates, sample_of
+from ..results.samples import Rates, Sample, fields_of, rates, sample_of
 
 KEPT: Final = 240
 """Samples a node; of a longer run they lie further apart. Counters make the rates between them exact all the same."""
@@ -75,7 +74,7 @@ class NodeSamples:
         return [at for at, _ in known], [one for _, one in known]
 
     def _read_header(self, line: bytes) -> None:
-        header = _parsed(line)
+        header = fields_of(line)
         self.cores = as_ns(header.get("cores")) or 0
 
     def _here_and_there(self, file: BinaryIO, size: int) -> None:
@@ -88,7 +87,7 @@ class NodeSamples:
         self._read_to = max(begin, file.tell())
 
     def _take(self, line: bytes) -> None:
-        sample = sample_of(_parsed(line))
+        sample = sample_of(fields_of(line))
         if sample is None or (self.recent and sample.time_ns <= self.recent[-1].time_ns):
             return
         self.recent.append(sample)
@@ -178,11 +177,3 @@ def _known(columns: np.ndarray) -> dict[str, list[list[float | None]]]:
 
 def _plain(values: np.ndarray, digits: int = 3) -> list[float | None]:
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

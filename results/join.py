@@ -78,15 +78,14 @@ class Buffer:
 
     def read_on(self) -> None:
         """Have the next steps read where there are none; may go on beside that of other buffers."""
-        going_on = self._read is None and (self.steps is None or not len(self.steps))
-        while going_on:
+        going_on = not self.steps
+        while going_on and self._read is None:
             going_on = self.reader.more()
             self._read = self.reader.steps()
-            going_on = going_on and self._read is None
 
     def fill(self) -> bool:
         """Read on until there is a step; False at the log's end."""
-        while self.steps is None or not len(self.steps):
+        while not self.steps:
             self.read_on()
             if self._read is None:
                 return False
@@ -132,7 +131,7 @@ def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
 
 
 def _merged(buffers: Sequence[Buffer], health: JoinHealth, pool: ThreadPoolExecutor) -> Iterator[Joined]:
-    while buffers and all(_filled(buffers, pool)):
+    while buffers and _filled(buffers, pool):
         upto = min(int(buffer.steps["step"][-1]) for buffer in buffers if buffer.steps is not None)
         parts = [buffer.take_to(upto) for buffer in buffers]
         common = parts[0]["step"]
@@ -144,12 +143,10 @@ def _merged(buffers: Sequence[Buffer], health: JoinHealth, pool: ThreadPoolExecu
             yield from _stacked([buffer.reader.record for buffer in buffers], found, health)
 
 
-def _filled(buffers: Sequence[Buffer], pool: ThreadPoolExecutor) -> Iterator[bool]:
+def _filled(buffers: Sequence[Buffer], pool: ThreadPoolExecutor) -> bool:
     """Whether each buffer has steps; all that must be read for it is read at once."""
-    for _ in pool.map(Buffer.read_on, buffers):
-        pass
-    for buffer in buffers:
-        yield buffer.fill()
+    list(pool.map(Buffer.read_on, buffers))
+    return all(buffer.fill() for buffer in buffers)
 
 
 def _read_rest(buffers: Sequence[Buffer], health: JoinHealth) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .line import as_ns, as_number
+from .samples import fields_of
 
 LOOPBACK = "lo"
 
@@ -84,17 +84,7 @@ def _summed_up(lines: Sequence[Mapping[str, Any]], node: int) -> NodeResources |
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open("rb") as file:
-        yield from _parsed(file)
-
-
-def _parsed(lines: Iterable[bytes | str]) -> Iterator[Mapping[str, Any]]:
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield value
+        yield from map(fields_of, file)
 
 
 def _growth(first: Mapping[str, Any], last: Mapping[str, Any], name: str) -> int | None:

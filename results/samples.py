@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ class Rates:
     sent_mb_per_s: float
     received_mb_per_s: float
     gpu_percent: float | None
+
+
+def fields_of(line: bytes) -> dict[str, Any]:
+    """What a line of the file holds; nothing where it is no object."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def sample_of(line: Mapping[str, Any]) -> Sample | None:

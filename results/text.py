@@ -80,15 +80,13 @@ def said_by_runs(warnings: Sequence[Iterable[str]], most: int) -> list[str]:
     shown: dict[str, str] = {}
     said: Counter[str] = Counter()
     for lines in warnings:
-        alike: dict[str, list[str]] = {}
-        for line in lines:
-            alike.setdefault(_MEASURED.sub("#", line), []).append(line)
-        for key, found in alike.items():
-            said[key] += 1
-            shown[key] = max([*found, *([shown[key]] if key in shown else [])], key=_numbers)
+        alike = {line: _MEASURED.sub("#", line) for line in lines}
+        said.update(dict.fromkeys(alike.values()).keys())
+        for line, key in alike.items():
+            shown[key] = max(shown.get(key, line), line, key=_numbers)
     whole = len(warnings)
     return [
-        shown[key] if runs == whole else f"{runs} run{'s' if runs > 1 else ''} of {whole}: {shown[key]}"
+        shown[key] if runs == whole else f"{count(runs, 'run')} of {whole}: {shown[key]}"
         for key, runs in said.most_common(most)
     ]
 

@@ -114,9 +114,8 @@ class Task1a:
 
     def _zeros(self, count: int) -> tuple[Tensor, Tensor]:
         """So many black images of the data set's shape, and labels of zero."""
-        train, device = self._splits["train"].samples, self.setup.device
-        images_BCSS = torch.zeros((count, *train.shape[1:]), dtype=torch.uint8, device=train.device)
-        return images_BCSS.to(device), torch.zeros(count, dtype=torch.long, device=device)
+        shape, device = (count, *self._splits["train"].samples.shape[1:]), self.setup.device
+        return torch.zeros(shape, dtype=torch.uint8, device=device), torch.zeros(count, dtype=torch.long, device=device)
 
     # --- data ---------------------------------------------------------------------------------------------------
 
