@@ -23,12 +23,17 @@ class Attendants:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending: list[subprocess.Popen[bytes]] = []
+        """Those of runs that have ended: they bring the last of the files, write the run's numbers down, and go."""
         self._ended_s: dict[str, float] = {}
 
-    def attend(self, runs: Iterable[str]) -> None:
-        """Watch these runs and no others."""
-        wanted = list(runs)[:RUNS]
+    def attend(self, going_on: Iterable[str]) -> None:
+        """Watch the first `RUNS` of these runs; what watches one that has ended may finish with it."""
+        going_on = list(going_on)
+        wanted = going_on[:RUNS]
+        self._ending += [self._processes.pop(run) for run in self._processes.keys() - set(going_on)]
         self._let_go([run for run in self._processes if run not in wanted])
+        self._ending = [process for process in self._ending if process.poll() is None]
         now_s = time.monotonic()
         for run in [run for run, process in self._processes.items() if process.poll() is not None]:
             del self._processes[run]

@@ -72,6 +72,13 @@ class Hub:
         return json.dumps(self.overview.to_json(budget_s), separators=(",", ":"), allow_nan=False)
 
     async def _look(self) -> None:
+        # A page that comes while the attendants are let go of, one that is loaded anew say, finds this task at work.
+        while self._pages:
+            await self._look_for_pages()
+            self.watches.clear()
+            await asyncio.to_thread(self.attendants.let_go)
+
+    async def _look_for_pages(self) -> None:
         looks = 0
         while self._pages:
             if not self.overview.unread:
@@ -91,8 +98,6 @@ class Hub:
                     self._tell(text, run, node)
             if looks % _BEAT_EVERY == 0:
                 self._tell(": still here\n\n")
-        self.watches.clear()
-        await asyncio.to_thread(self.attendants.let_go)
 
     def _tell(self, text: str, run: str | None = None, node: int | EllipsisType | None = ...) -> None:
         """To all pages; to those that show a run; to those that show one node, or all, of it."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -47,15 +48,30 @@ def said(path: Path, run: str) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def test_a_run_is_attended_to_and_let_go_of(tmp_path: Path) -> None:
+def test_a_run_is_attended_to_and_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attendants = Attendants(home(tmp_path))
     attendants.attend(["one", "two"])
     until(lambda: said(tmp_path, "one") == said(tmp_path, "two") == "bench attach")
-    attendants.attend(["two"])
+    monkeypatch.setattr(attend, "RUNS", 1)
+    attendants.attend(["two", "one"])
     assert said(tmp_path, "one") == "let go"
     assert said(tmp_path, "two") == "bench attach"
     attendants.let_go()
     assert said(tmp_path, "two") == "let go"
+
+
+def test_what_attends_a_run_that_has_ended_may_finish(tmp_path: Path) -> None:
+    """The run's last files and its numbers are still to be brought when its end is seen here."""
+    attendants = Attendants(home(tmp_path, seconds=1))
+    attendants.attend(["one"])
+    until(lambda: said(tmp_path, "one") == "bench attach")
+    (process,) = attendants._processes.values()
+    attendants.attend([])
+    attendants.let_go()
+    assert process.wait(30) == 0
+    assert said(tmp_path, "one") == "bench attach"
+    attendants.attend([])
+    assert not attendants._ending
 
 
 def test_one_that_ends_by_itself_is_not_begun_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,3 +114,42 @@ def test_a_page_is_what_keeps_fleets_watched(tmp_path: Path) -> None:
 
     run_async(look())
     assert [path.name for path in (tmp_path / "said").iterdir()] == ["there"]
+
+
+def test_a_page_that_comes_while_the_last_is_taken_leave_of_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a page is loaded anew: the old one's stream closes, and the new one's opens a moment later."""
+    here = home(tmp_path)
+    leaving, come = threading.Event(), threading.Event()
+
+    async def look() -> None:
+        hub = Hub(here)
+        let_go = hub.attendants.let_go
+
+        def slowly() -> None:
+            leaving.set()
+            assert come.wait(30)
+            let_go()
+
+        monkeypatch.setattr(hub.attendants, "let_go", slowly)
+        old = hub.stream("")
+        await anext(old)
+        waiting = asyncio.ensure_future(anext(old))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await old.aclose()
+        assert await asyncio.to_thread(leaving.wait, 30)
+        new = hub.stream("")
+        await anext(new)
+        waiting = asyncio.ensure_future(anext(new))
+        await asyncio.sleep(0)
+        come.set()
+        small_run(here.runs_dir, run_id="later")
+        assert "later" in await asyncio.wait_for(waiting, 30)
+        await new.aclose()
+        assert hub._task is not None
+        await hub._task
+
+    run_async(look())
