@@ -46,29 +46,25 @@ def main() -> None:
     said = json.loads(done.stdout)
     print(f"{asked.ranks} ranks x {asked.steps:,} steps, {size / 1e6:,.0f} MB of logs")
     print(", ".join(f"{name} {value:.2f} s" for name, value in said["seconds"].items()) + f"; in all {whole_s:.2f} s")
-    print(f"peak memory {said['peak_mb']:,.0f} MB with its helpers; page {said['page_kb']:,.0f} kB")
+    print(f"peak memory {said['peak_mb']:,.0f} MB; page {said['page_kb']:,.0f} kB")
 
 
 def make_page(path: Path) -> dict[str, object]:
-    """Make the page and say what it took; the peak is this process's, or its largest helper's if that is more."""
+    """Make the page and say what it took."""
     clock = [time.monotonic()]
     from ..pages.page import run_page
     from ..results.metrics import compute
-    from ..results.series import series_of
 
     folder = RunFolder(path)
     clock.append(time.monotonic())
     metrics = compute(folder)
     clock.append(time.monotonic())
-    series = series_of(folder, metrics)
+    page = run_page(folder, metrics)
     clock.append(time.monotonic())
-    page = run_page(folder, metrics, series)
-    clock.append(time.monotonic())
-    stages = ("imports", "metrics", "series", "page")
-    own, helpers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    stages = ("imports", "metrics", "page")
     return {
         "seconds": {name: b - a for name, a, b in zip(stages, clock[:-1], clock[1:], strict=True)},
-        "peak_mb": (own + 2 * helpers) / 1024,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "page_kb": len(page.encode()) / 1000,
     }
 

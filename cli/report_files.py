@@ -17,7 +17,6 @@ from ..results.files import write_bytes
 from ..results.flat import to_csv
 from ..results.metrics import compute
 from ..results.run import RunFolder
-from ..results.series import series_of
 from .console import note, show_text
 
 _UNITS: Final = {"trace": "events", "parquet": "rows", "mllog": "lines"}
@@ -93,9 +92,7 @@ def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> N
         made = compare([entry_of(*one) for one in zip(folders, runs, strict=True)], mixed=mixed)
         write_drawn(files, page.comparison_page(made), compare_charts.charts_of_comparison(made))
     else:
-        series = series_of(folders[0], runs[0])
-        text = page.run_page(folders[0], runs[0], series)
-        write_drawn(files, text, charts.charts_of(runs[0], series))
+        write_drawn(files, page.run_page(folders[0], runs[0]), charts.charts_of(runs[0]))
 
 
 def write_drawn(files: Files, html: str, drawn: Sequence[Chart]) -> None:

@@ -110,11 +110,22 @@ def _fleet_row(fleet: fleets.Fleet, now: float) -> dict[str, Any]:
         "zone": sanitise(blueprint.zone),
         "status": fleet.status,
         "nodes": [sanitise(node.name) for node in fleet.nodes],
+        "machine": _machine(fleet),
         "usd_per_hour": fleet.usd_per_hour,
         # To the minute, so that an idle page is not redrawn for a fraction of a cent.
         "usd_so_far": None if fleet.usd_per_hour is None else round(fleet.usd_per_hour * hours, 2),
         "minutes_left": round((blueprint.expires_epoch - now) / 60) if blueprint.is_rented else None,
     }
+
+
+def _machine(fleet: fleets.Fleet) -> str:
+    """What a node is, in words; empty where nothing of it is on record."""
+    machine, gpus = fleet.blueprint.machine, {node.gpus for node in fleet.nodes}
+    if machine:
+        has = f", {machine.gpus} x {machine.gpu}" if machine.gpus else ""
+        return sanitise(f"{machine.machine_type}: {machine.vcpus} vCPUs, {machine.gib} GiB{has}")
+    used = " to ".join(str(number) for number in sorted({min(gpus), max(gpus)})) if gpus else ""
+    return f"{used} GPUs on each" if used not in ("", "0") else ""
 
 
 def _result(folder: RunFolder) -> str:

@@ -26,7 +26,6 @@ from ..results import archive
 from ..results.compare import compare, entry_of
 from ..results.metrics import compute
 from ..results.report import last_words
-from ..results.series import series_of
 from . import actions
 from .guard import COOKIE, Guard
 from .home import Home
@@ -211,8 +210,7 @@ class _Pages:
 
     def _report(self, run: str) -> str:
         folder = find(self.home.runs_dir, run)
-        metrics = compute(folder)
-        return run_page(folder, metrics, series_of(folder, metrics))
+        return run_page(folder, compute(folder))
 
     def _compare(self, names: Sequence[str], mixed: bool) -> str:
         folders = [find(self.home.runs_dir, name.replace("/", "")) for name in names]

@@ -23,10 +23,10 @@ _BAR, _GAP = 12.0, 4.0
 _ROWS = 40
 
 
-def charts_of(metrics: Metrics, series: Series | None) -> list[Chart]:
+def charts_of(metrics: Metrics) -> list[Chart]:
     """Every chart that the run has data for."""
     charts = [quality(metrics)]
-    if series:
+    if series := metrics.series:
         charts += [split_over_time(series, metrics.split), throughput(metrics, series), loss(series)]
     charts[2:2] = [split_by_rank(metrics.split, metrics.communication), critical_ranks(metrics.communication)]
     return [chart for chart in charts if chart]

@@ -21,7 +21,6 @@ from ..results.report import render
 from ..results.run import RunFolder, RunSpec
 from ..results.scale import Scaling
 from ..results.scale_report import render_scaling
-from ..results.series import Series
 from ..results.text import sanitise
 from ..results.verdict import GOAL_REACHED
 from .charts import charts_of
@@ -33,11 +32,10 @@ from .png import plain_style
 from .scale_charts import LEAD, charts_of_scaling
 
 
-def run_page(folder: RunFolder, metrics: Metrics, series: Series | None) -> str:
+def run_page(folder: RunFolder, metrics: Metrics) -> str:
     """The page of one run.
 
     Args:
-        series: the run over time; without it the charts that need it are left out.
     """
     spec = metrics.spec
     return page(
@@ -46,7 +44,7 @@ def run_page(folder: RunFolder, metrics: Metrics, series: Series | None) -> str:
         report=render(metrics),
         reached=metrics.status == GOAL_REACHED,
         header=tuple(_header(metrics)),
-        charts=charts_of(metrics, series),
+        charts=charts_of(metrics),
         environment=environments(folder, spec.ranks),
         reproduce=_command(spec),
         reproduce_note=_source(spec),

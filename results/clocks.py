@@ -19,7 +19,7 @@ from .line import MAX_INTEGER, BadLine, Event, as_ns, decode
 DRIFT_LIMIT_PPM: Final = 500.0
 """No computer's clock runs faster or slower than another's by more: NTP itself gives up at 500 ppm."""
 
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 1 << 20
 _START = b'\n{"key":"' + CLOCK_SYNC.encode() + b'",'
 
 
@@ -93,25 +93,28 @@ def as_sync(event: Event) -> Sync | None:
 
 
 def _sync_events(path: Path) -> Iterator[Event]:
-    rest = b"\n"
+    buffer = bytearray(b"\n" + bytes(_CHUNK_BYTES))
+    kept = 1
     with path.open("rb", buffering=0) as file:
         # To the size of this moment: the log may be growing.
         left = os.fstat(file.fileno()).st_size
-        while chunk := file.read(min(_CHUNK_BYTES, left)):
-            left -= len(chunk)
-            data = rest + chunk
-            whole = data.rfind(b"\n") + 1
-            yield from _in(data[:whole])
-            # From the last newline on: the line behind it may go on in the next chunk.
-            rest = data[max(0, whole - 1) :]
+        while left > 0 and (read := file.readinto(memoryview(buffer)[kept:])):
+            left -= read
+            end = kept + read
+            whole = buffer.rfind(b"\n", 0, end) + 1
+            yield from _in(buffer, whole)
+            # From the last newline on: the line behind it may go on in the next chunk. One as long as a chunk is none.
+            rest = buffer[max(0, whole - 1) : end]
+            kept = len(rest) if len(rest) < _CHUNK_BYTES else 0
+            buffer[:kept] = rest[:kept]
 
 
-def _in(data: bytes) -> Iterator[Event]:
-    at = data.find(_START)
+def _in(data: bytearray, to: int) -> Iterator[Event]:
+    at = data.find(_START, 0, to)
     while at >= 0:
-        stop = data.find(b"\n", at + 1)
+        stop = data.find(b"\n", at + 1, to)
         if stop < 0:
             return
         with suppress(BadLine):  # counted by the reader of the whole log
-            yield decode(data[at + 1 : stop], at)
-        at = data.find(_START, stop)
+            yield decode(bytes(data[at + 1 : stop]), at)
+        at = data.find(_START, stop, to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .keys import PHASES
-from .line import as_ns
+from .line import as_ns, as_number
 
 Integers = NDArray[np.int64]
 
@@ -27,6 +28,9 @@ NUMBERS: Final = (
     "samples",
     "tokens",
 )
+WARMUP: Final = "warmup"
+LOSS: Final = "loss"
+OPERATION_LIST: Final = "collective_operation"
 GROUP_LIST: Final = "collective_group"
 """Left out where every collective of the step waits for all ranks."""
 COLLECTIVE_LISTS: Final = ("collective_bytes", "collective_arrival_ns", "collective_end_ns")
@@ -65,6 +69,8 @@ class StepColumns:
     """Each of `NUMBERS`, shape (S,)."""
     warmup: NDArray[np.bool_]
     """Shape (S,)."""
+    loss: NDArray[np.float64]
+    """Of the rank's own part of the batch; NaN where the step has none. Shape (S,)."""
     operation: Integers
     """Places in `OPERATIONS`, shape (S, K)."""
     group: Integers
@@ -89,7 +95,7 @@ class StepColumns:
         """Some of the steps: by a slice, by their places, or by a mask."""
         return StepColumns(
             {name: values[which] for name, values in self.numbers.items()},
-            *(array[which] for array in (self.warmup, *self._lists())),
+            *(array[which] for array in (self.warmup, self.loss, *self._lists())),
         )
 
     def _lists(self) -> tuple[Integers, ...]:
@@ -110,7 +116,12 @@ def concatenate(parts: Sequence[StepColumns]) -> StepColumns:
         return parts[0]
     numbers = {name: np.concatenate([part[name] for part in parts]) for name in NUMBERS}
     lists = zip(*(part._lists() for part in parts), strict=True)
-    return StepColumns(numbers, np.concatenate([part.warmup for part in parts]), *(_stack(arrays) for arrays in lists))
+    return StepColumns(
+        numbers,
+        np.concatenate([part.warmup for part in parts]),
+        np.concatenate([part.loss for part in parts]),
+        *(_stack(arrays) for arrays in lists),
+    )
 
 
 def padded(array: Integers, width: int) -> Integers:
@@ -123,11 +134,12 @@ def from_fields(steps: Sequence[Mapping[str, Any]]) -> StepColumns:
     """Columns of `step` lines that were read one by one; their fields were checked by `is_step`."""
     numbers = {name: np.array([step.get(name, _OPTIONAL.get(name)) for step in steps], np.int64) for name in NUMBERS}
     lists = {name: [step.get(name) or () for step in steps] for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS)}
-    groups = [step.get(GROUP_LIST) or [0] * len(step.get("collective_operation") or ()) for step in steps]
-    operations = [[number_of(word) for word in step.get("collective_operation") or ()] for step in steps]
+    groups = [step.get(GROUP_LIST) or [0] * len(step.get(OPERATION_LIST) or ()) for step in steps]
+    operations = [[number_of(word) for word in step.get(OPERATION_LIST) or ()] for step in steps]
     return StepColumns(
         numbers,
-        np.array([step.get("warmup") is True for step in steps], np.bool_),
+        np.array([step.get(WARMUP) is True for step in steps], np.bool_),
+        np.array([_or_nan(as_number(step.get(LOSS))) for step in steps], np.float64),
         _matrix(operations),
         _matrix(groups),
         *(_matrix(lists[name]) for name in (*COLLECTIVE_LISTS, *BLOCKED_LISTS)),
@@ -139,7 +151,7 @@ def is_step(fields: Mapping[str, Any]) -> bool:
     if any(as_ns(fields.get(name, _OPTIONAL.get(name))) is None for name in NUMBERS if name not in ("seq", "time_ns")):
         return False
     grouped = (GROUP_LIST,) if fields.get(GROUP_LIST) else ()
-    for lists in (("collective_operation", *COLLECTIVE_LISTS, *grouped), BLOCKED_LISTS):
+    for lists in ((OPERATION_LIST, *COLLECTIVE_LISTS, *grouped), BLOCKED_LISTS):
         values = [fields.get(name, []) for name in lists]
         if not all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
             return False
@@ -152,6 +164,10 @@ def is_step(fields: Mapping[str, Any]) -> bool:
 def number_of(word: object) -> int:
     """An operation's place in `OPERATIONS`."""
     return OPERATIONS.index(word) if word in OPERATIONS else len(OPERATIONS)
+
+
+def _or_nan(number: float | None) -> float:
+    return math.nan if number is None else number
 
 
 def _matrix(rows: Sequence[Sequence[int | None]]) -> Integers:

@@ -14,6 +14,7 @@ from .columns import OPERATIONS, Integers
 from .course import Course
 from .reduction import Alignment, Reduction, Taker, reduce
 from .run import RunFolder, RunSpec
+from .series import Extent
 from .stragglers import Stragglers
 from .windows import WINDOW
 
@@ -152,8 +153,13 @@ class _Sums:
         self.wire_bytes += int(steps.wire_bytes[counted].sum())
 
 
-def communication_of(folder: RunFolder, spec: RunSpec) -> tuple[Reduction, Communication | None]:
+def communication_of(
+    folder: RunFolder, spec: RunSpec, extent: Extent | None = None
+) -> tuple[Reduction, Communication | None]:
     """Read the run's logs and compare the ranks' steps; None beside the totals if no step is on all of them.
+
+    Args:
+        extent: where the logs lie in time, if the run is wanted over time too.
 
     Raises:
         ResultsInvalid: a log cannot be read, or is in a format this version does not know.
@@ -165,7 +171,7 @@ def communication_of(folder: RunFolder, spec: RunSpec) -> tuple[Reduction, Commu
         sums = _Sums(certain_ns=alignment.error_ns or 0)
         return sums.add
 
-    reduction = reduce(folder, spec, begin)
+    reduction = reduce(folder, spec, begin, extent)
     return reduction, _communication(reduction, sums)
 
 

@@ -13,7 +13,6 @@ from .comparison import Comparison, Effect, Entry, Fastest, Group, Pair
 from .measures import samples_of
 from .metrics import Metrics, compute
 from .run import RunFolder, RunSpec
-from .series import series_of
 from .statistics import Difference, difference_of, sample_of
 from .text import said_by_runs, sanitise
 from .verdict import standing_of
@@ -37,8 +36,7 @@ def entry_of(folder: RunFolder, metrics: Metrics | None = None) -> Entry:
         ResultsInvalid: it cannot be read.
     """
     metrics = metrics or compute(folder)
-    series = series_of(folder, metrics)
-    return Entry(metrics, series.progress if series else ())
+    return Entry(metrics, metrics.series.progress if metrics.series else ())
 
 
 def compare(runs: Sequence[Entry], *, mixed: bool = False, by: Sequence[str] = ()) -> Comparison:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .columns import ABSENT, NUMBERS, Group, Integers, StepColumns, padded
-from .rank import RankRecord
 from .reader import RankReader
 
 
@@ -72,25 +71,31 @@ class Buffer:
         self.reader = reader
         self.rank = reader.record.rank
         self.steps: StepColumns | None = None
-        self._read: StepColumns | None = None
+        self._read: Future[StepColumns | None] | None = None
         self._health = health
         self._last: tuple[int, int] | None = None  # step, start
 
-    def read_on(self) -> None:
-        """Have the next steps read where there are none; may go on beside that of other buffers."""
-        going_on = not self.steps
-        while going_on and self._read is None:
-            going_on = self.reader.more()
-            self._read = self.reader.steps()
+    def read_on(self, pool: Executor) -> None:
+        """Have the pool read the next steps, where there are none; `fill` waits for them."""
+        if not self.steps and self._read is None:
+            self._read = pool.submit(self._next_steps)
 
     def fill(self) -> bool:
         """Read on until there is a step; False at the log's end."""
         while not self.steps:
-            self.read_on()
-            if self._read is None:
+            read = self._read.result() if self._read else self._next_steps()
+            self._read = None
+            if read is None:
                 return False
-            self.steps, self._read = self._in_order(self._read), None
+            self.steps = self._in_order(read)
         return True
+
+    def _next_steps(self) -> StepColumns | None:
+        while self.reader.more():
+            steps = self.reader.steps()
+            if steps:
+                return steps
+        return self.reader.steps()
 
     def take_to(self, step: int) -> StepColumns:
         """The steps up to this one; they leave the buffer."""
@@ -124,7 +129,7 @@ def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
     buffers = [Buffer(reader, health) for reader in readers]
     for buffer in buffers:
         health.steps[buffer.rank] = 0
-    # Arrow's reader works outside of Python's lock, and is most of the time that a join takes.
+    # Much of reading happens outside of Python's lock: beside each other, and beside what is done with the steps.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         yield from _merged(buffers, health, pool)
     _read_rest(buffers, health)
@@ -132,20 +137,25 @@ def join(readers: Sequence[RankReader], health: JoinHealth) -> Iterator[Joined]:
 
 def _merged(buffers: Sequence[Buffer], health: JoinHealth, pool: ThreadPoolExecutor) -> Iterator[Joined]:
     while buffers and _filled(buffers, pool):
+        # The readers go on while what they read is looked at.
+        groups = {buffer.rank: dict(buffer.reader.record.groups) for buffer in buffers}
         upto = min(int(buffer.steps["step"][-1]) for buffer in buffers if buffer.steps is not None)
         parts = [buffer.take_to(upto) for buffer in buffers]
+        for buffer in buffers:
+            buffer.read_on(pool)
         common = parts[0]["step"]
         for part in parts[1:]:
             common = np.intersect1d(common, part["step"], assume_unique=True)
         health.alone += len(np.unique(np.concatenate([part["step"] for part in parts]))) - len(common)
         if len(common):
             found = [part.take(np.isin(part["step"], common, assume_unique=True)) for part in parts]
-            yield from _stacked([buffer.reader.record for buffer in buffers], found, health)
+            yield from _stacked(groups, found, health)
 
 
 def _filled(buffers: Sequence[Buffer], pool: ThreadPoolExecutor) -> bool:
     """Whether each buffer has steps; all that must be read for it is read at once."""
-    list(pool.map(Buffer.read_on, buffers))
+    for buffer in buffers:
+        buffer.read_on(pool)
     return all(buffer.fill() for buffer in buffers)
 
 
@@ -160,8 +170,10 @@ def _read_rest(buffers: Sequence[Buffer], health: JoinHealth) -> None:
         health.alone += len(np.unique(np.concatenate(rest)))
 
 
-def _stacked(records: Sequence[RankRecord], parts: Sequence[StepColumns], health: JoinHealth) -> Iterator[Joined]:
-    """The parts as one block, without the steps whose collectives do not match."""
+def _stacked(
+    groups: Mapping[int, dict[int, Group]], parts: Sequence[StepColumns], health: JoinHealth
+) -> Iterator[Joined]:
+    """The parts as one block, without the steps whose collectives do not match; `groups` of each part's rank."""
     collectives = max(part.operation.shape[1] for part in parts)
     spans = max(part.blocked_start_ns.shape[1] for part in parts)
 
@@ -174,8 +186,8 @@ def _stacked(records: Sequence[RankRecord], parts: Sequence[StepColumns], health
     ended = ((arrival == ABSENT) == (end == ABSENT)).all(axis=(0, 2)) & (end >= arrival).all(axis=(0, 2))
     group = stack("group", collectives)
     told = np.ones_like(same)
-    for place, record in enumerate(records):
-        told &= np.isin(group[place], [ABSENT, 0, *record.groups]).all(axis=1)
+    for place, known in enumerate(groups.values()):
+        told &= np.isin(group[place], [ABSENT, 0, *known]).all(axis=1)
     health.unknown_groups += int((same & ended & ~told).sum())
     good = same & ended & told
     if not same.all():
@@ -186,10 +198,10 @@ def _stacked(records: Sequence[RankRecord], parts: Sequence[StepColumns], health
     health.joined += int(good.sum())
     if good.any():
         yield Joined(
-            tuple(record.rank for record in records),
+            tuple(groups),
             {name: np.stack([part[name] for part in parts])[:, good] for name in NUMBERS},
             np.all([part.warmup for part in parts], axis=0)[good],
-            {record.rank: dict(record.groups) for record in records if record.groups},
+            {rank: known for rank, known in groups.items() if known},
             group[:, good],
             operation[0][good],
             payload[0][good],

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+
 from ..errors import ResultsInvalid
 from .columns import StepColumns
 from .health import LogHealth
@@ -151,27 +153,18 @@ class LogTail:
         self._overlong = False
 
     def _feed(self, chunk: bytes, position: int, take: Callable[[Event], object]) -> None:
-        if self._take_steps is not None:
-            first, last = chunk.find(b"\n") + 1, chunk.rfind(b"\n") + 1
-            if _only_steps(chunk, first, last):
-                position = self._feed_line(chunk[: first - 1], position, take)
-                if self._feed_steps(chunk[first:last]):
-                    self._line_at = position + last - first
-                    self._keep(chunk[last:])
-                    return
-                chunk = chunk[first:]
-        self._feed_runs(chunk, position, take)
-
-    def _feed_runs(self, chunk: bytes, position: int, take: Callable[[Event], object]) -> None:
-        *ends, rest = chunk.split(b"\n")
-        for lines, all_steps in self._runs(ends):
-            if all_steps and self._feed_steps(b"\n".join(lines) + b"\n"):
-                position += sum(map(len, lines)) + len(lines)
+        first, last = chunk.find(b"\n") + 1, chunk.rfind(b"\n") + 1
+        if first:
+            # Its beginning may be in the chunk before.
+            position = self._feed_line(chunk[: first - 1], position, take)
+        for begin, end, many_steps in self._runs(chunk, first, last):
+            if many_steps and self._feed_steps(chunk[begin:end]):
+                position += end - begin
                 self._line_at = position
                 continue
-            for line in lines:
+            for line in chunk[begin : end - 1].split(b"\n"):
                 position = self._feed_line(line, position, take)
-        self._keep(rest)
+        self._keep(chunk[last:])
 
     def _feed_line(self, line: bytes, position: int, take: Callable[[Event], object]) -> int:
         """Take in the rest of a line, which begins at `position`; gives where the next line begins."""
@@ -180,15 +173,23 @@ class LogTail:
         self._line_at = position + len(line) + 1
         return self._line_at
 
-    def _runs(self, lines: list[bytes]) -> Iterator[tuple[list[bytes], bool]]:
-        """The lines in order, in pieces; True with those that are whole, many in a row, and look like steps."""
-        if self._take_steps is None:
-            yield lines, False
+    def _runs(self, chunk: bytes, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
+        """Where the lines of `chunk[first:last]` begin and end, in runs; True with many that look like steps."""
+        if first == last:
             return
-        yield lines[:1], False  # its beginning may be in the chunk before
-        for looks_so, run in itertools.groupby(lines[1:], lambda line: line.startswith(PREFIX)):
-            found = list(run)
-            yield found, looks_so and len(found) >= _LEAST_STEPS
+        if self._take_steps is None or last - first < _LEAST_STEPS * len(PREFIX):
+            yield first, last, False
+            return
+        letters = np.frombuffer(chunk, np.uint8)
+        ends = np.flatnonzero(letters[first:last] == ord("\n")) + first + 1
+        begins = np.concatenate([[first], ends[:-1]])
+        looks_so = np.zeros(len(ends), np.bool_)
+        long = np.flatnonzero(ends - begins > len(PREFIX))
+        heads = letters[begins[long, None] + np.arange(len(PREFIX))]
+        looks_so[long] = (heads == np.frombuffer(PREFIX, np.uint8)).all(axis=1)
+        edges = [0, *(np.flatnonzero(looks_so[1:] != looks_so[:-1]) + 1).tolist(), len(ends)]
+        for a, b in itertools.pairwise(edges):
+            yield int(begins[a]), int(ends[b - 1]), bool(looks_so[a]) and b - a >= _LEAST_STEPS
 
     def _feed_steps(self, lines: bytes) -> bool:
         """Hand these on as columns; False, and nothing is done, if they are not beyond doubt."""
@@ -224,14 +225,6 @@ class LogTail:
         if self.health.count(event) and event.seq >= self._handed_out_to:
             self._handed_out_to = event.seq + 1
             take(event)
-
-
-def _only_steps(chunk: bytes, first: int, last: int) -> bool:
-    """Whether the bytes between are many lines that all look like steps: told without taking them apart."""
-    if not 0 < first < last:
-        return False
-    lines = chunk.count(b"\n", first, last)
-    return lines >= _LEAST_STEPS and chunk.count(b"\n" + PREFIX, first - 1, last) == lines
 
 
 def _open(path: Path) -> int | None:

@@ -17,8 +17,10 @@ from .overhead import MeasuringCost, measuring_cost
 from .probe import Probe, probe_of
 from .quality import Quality, quality_of
 from .rank import RankRecord
+from .reduction import Reduction
 from .resources import NodeResources, node_resources
 from .run import NodeStatus, RunFolder, RunSpec
+from .series import BUCKETS, Extent, Series, extent_of, guess_extent, read_series, series_of
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
@@ -62,6 +64,8 @@ class Metrics:
     resources: tuple[NodeResources, ...]
     """Of the nodes that were sampled."""
     consistency: Consistency
+    series: Series | None
+    """The run over time; None while there is nothing to show."""
     records: tuple[RankRecord, ...]
     """Of the ranks that have a log."""
     own_ranks: tuple[int, ...]
@@ -149,14 +153,18 @@ class Metrics:
         return plain
 
 
-def compute(folder: RunFolder) -> Metrics:
+def compute(folder: RunFolder, buckets: int = BUCKETS) -> Metrics:
     """The metrics of the run in `folder`, finished or not.
+
+    Args:
+        buckets: of its series.
 
     Raises:
         ResultsInvalid: it is no run folder, or a log in it cannot be read or has a format of another version.
     """
     spec = folder.read_spec()
-    reduction, communication = communication_of(folder, spec)
+    guessed = guess_extent(folder, spec, buckets)
+    reduction, communication = communication_of(folder, spec, guessed)
     records = reduction.records
     nodes, broken = _statuses(folder, spec)
     launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
@@ -190,11 +198,21 @@ def compute(folder: RunFolder) -> Metrics:
         measuring_cost=measuring_cost(records),
         resources=tuple(_resources(folder, spec)),
         consistency=consistency,
+        series=_series(folder, reduction, guessed, extent_of(records, zero, split.wall_s, buckets)),
         records=records,
         own_ranks=reduction.joined_ranks,
         failure=failure_of(records, nodes) if status in FAILURES else None,
         warnings=tuple(warnings),
     )
+
+
+def _series(folder: RunFolder, reduction: Reduction, guessed: Extent | None, extent: Extent | None) -> Series | None:
+    if extent is None:
+        return None
+    if extent == guessed:
+        return series_of([reduction.series[rank] for rank in extent.shift_ns])
+    # A log that grew meanwhile, or whose ends are damaged: read once more, now that its extent is known.
+    return series_of([read_series(folder, rank, extent) for rank in extent.shift_ns])
 
 
 def _statuses(folder: RunFolder, spec: RunSpec) -> tuple[list[NodeStatus], list[str]]:

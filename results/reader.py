@@ -11,6 +11,7 @@ from .columns import StepColumns, concatenate, from_fields, is_step
 from .line import Event
 from .log import LogTail
 from .rank import RankRecord
+from .series import RankSeries
 
 
 class RankReader:
@@ -18,14 +19,16 @@ class RankReader:
 
     Args:
         path: of the rank's event log.
+        series: also takes in the events, where the run is wanted over time.
 
     Raises:
         ResultsInvalid: from `more`: the file is unreadable, or in a format this version does not know.
     """
 
-    def __init__(self, path: Path, rank: int) -> None:
+    def __init__(self, path: Path, rank: int, series: RankSeries | None = None) -> None:
         self.record = RankRecord(rank)
         self.path = path
+        self.series = series
         tail = LogTail(path)
         self.record.health = tail.health
         self._pieces = tail.pieces(self._take, self._take_steps)
@@ -45,12 +48,16 @@ class RankReader:
 
     def _take(self, event: Event) -> None:
         fold.add(self.record, event)
+        if self.series:
+            self.series.add(event)
         if event.key == keys.STEP and is_step(event.fields):
             self._single.append({**event.fields, "seq": event.seq, "time_ns": event.time_ns})
 
     def _take_steps(self, steps: StepColumns) -> None:
         self._bundle()
         fold.add_steps(self.record, steps)
+        if self.series:
+            self.series.add_steps(steps)
         self._steps.append(steps)
 
     def _bundle(self) -> None:

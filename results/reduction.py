@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .breakdown import Breakdown, break_down
@@ -12,6 +14,7 @@ from .rank import RankRecord
 from .reader import RankReader
 from .releases import Releases
 from .run import RunFolder, RunSpec
+from .series import Extent, RankSeries
 from .text import ranges, sanitise
 
 ALIGNED = "aligned clocks"
@@ -50,36 +53,39 @@ class Reduction:
     joined_ranks: tuple[int, ...]
     """The ranks whose steps were compared: those whose log is of this run."""
     health: JoinHealth
+    series: Mapping[int, RankSeries]
+    """Rank -> its log over time, of the ranks that have a place in the extent that was asked for."""
 
 
 Taker = Callable[[Breakdown], object]
 Begin = Callable[[Alignment], Taker]
 
 
-def reduce(folder: RunFolder, spec: RunSpec, begin: Begin) -> Reduction:
+def reduce(folder: RunFolder, spec: RunSpec, begin: Begin, extent: Extent | None = None) -> Reduction:
     """Read the run's logs, and hand on each piece of joined steps, in order.
 
     Args:
         begin: called before the first piece, gives what takes the pieces; called again, for another start, in the
             rare case that a clock is found to run backwards after pieces were aligned by it.
+        extent: where the logs lie in time, if the run is wanted over time too.
 
     Raises:
         ResultsInvalid: a log cannot be read, or is in a format this version does not know.
     """
-    reduction = _pass(folder, spec, begin)
+    reduction = _pass(folder, spec, begin, extent)
     backwards = reduction.health.backwards
     if not backwards or reduction.alignment.clocks is None:
         return reduction
     rank, step = next(iter(backwards.items()))
-    return _pass(folder, spec, begin, f"the clock of rank {rank} ran backwards at step {step}")
+    return _pass(folder, spec, begin, extent, f"the clock of rank {rank} ran backwards at step {step}")
 
 
-def _pass(folder: RunFolder, spec: RunSpec, begin: Begin, why_not_clocks: str = "") -> Reduction:
+def _pass(folder: RunFolder, spec: RunSpec, begin: Begin, extent: Extent | None, why_not_clocks: str = "") -> Reduction:
     paths = {rank: folder.rank_events(rank) for rank in range(spec.ranks)}
     there = {rank: path for rank, path in paths.items() if path.exists()}
-    readers = [RankReader(path, rank) for rank, path in there.items()]
-    for reader in readers:
-        reader.more()  # the first lines tell of which run the log is
+    readers = [RankReader(path, rank, extent.of_rank(rank) if extent else None) for rank, path in there.items()]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(RankReader.more, readers))  # the first lines tell of which run the log is
     own = [reader for reader in readers if _is_of(reader.record, spec)]
     alignment = Alignment(None, why_not_clocks) if why_not_clocks else _alignment(own)
     health, take, releases = JoinHealth(), begin(alignment), Releases(alignment.clocks)
@@ -89,7 +95,8 @@ def _pass(folder: RunFolder, spec: RunSpec, begin: Begin, why_not_clocks: str = 
         while reader.more():
             reader.steps()
     records = tuple(reader.record for reader in readers)
-    return Reduction(records, alignment, tuple(reader.record.rank for reader in own), health)
+    series = {reader.record.rank: reader.series for reader in readers if reader.series}
+    return Reduction(records, alignment, tuple(reader.record.rank for reader in own), health, series)
 
 
 def _is_of(record: RankRecord, spec: RunSpec) -> bool:
@@ -100,8 +107,10 @@ def _is_of(record: RankRecord, spec: RunSpec) -> bool:
 def _alignment(readers: Sequence[RankReader]) -> Alignment:
     clocks: dict[int, RankClock] = {}
     without, troubled = [], []
-    for reader in readers:
-        rank, syncs = reader.record.rank, read_syncs(reader.path)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = list(pool.map(read_syncs, [reader.path for reader in readers]))
+    for reader, syncs in zip(readers, found, strict=True):
+        rank = reader.record.rank
         if not syncs:
             without.append(rank)
             continue

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +14,17 @@ import numpy.typing as npt
 from . import keys
 from .columns import StepColumns
 from .fold import PART_OF_STAGE
-from .line import Event, as_ns, as_number
-from .log import LogTail, visit_log
-from .metrics import Metrics
-from .run import RunFolder
+from .line import BadLine, Event, as_ns, as_number, decode
+from .log import LogTail
+from .rank import RankRecord
+from .run import RunFolder, RunSpec
+from .tail import last_lines
 
 BUCKETS: Final = 240
 """More than a chart of 720 points can show, few enough for a page of any run to stay small."""
 _CHUNK = 8192
-_POOL_FROM_BYTES = 32 << 20
-"""Below this much log, starting processes costs more than it saves."""
+_ENDS_BYTES: Final = 64 << 10
+"""Of a log, what is looked at from either end to guess how long it lasts."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -64,8 +62,23 @@ class Series:
         return len(self.loss)
 
 
+@dataclass(frozen=True)
+class Extent:
+    """Where the times of each rank's log lie on the clock that the launch starts, and how wide a bucket is."""
+
+    shift_ns: Mapping[int, int]
+    """Rank -> what its log's times are moved by, so that 0 is the launch."""
+    width_ns: int
+    buckets: int
+
+    def of_rank(self, rank: int) -> RankSeries | None:
+        """Empty buckets; None for a rank that has no place on that clock."""
+        shift_ns = self.shift_ns.get(rank)
+        return None if shift_ns is None else RankSeries(self.width_ns, shift_ns, self.buckets)
+
+
 @dataclass
-class _RankSeries:
+class RankSeries:
     """One rank's buckets; times of its log are moved so that 0 is the launch."""
 
     width_ns: int
@@ -88,82 +101,134 @@ class _RankSeries:
             take(self, event)
 
     def add_steps(self, steps: StepColumns) -> None:
-        """Many steps at once; their losses are not among the columns."""
+        """The same as `add` for each."""
         self.flush()
-        counts = np.ones(len(steps))
+        amounts = {name: int(steps[name].sum()) for name in ("samples", "tokens")}
+        self.totals.update(steps=len(steps), **amounts)
+        names = (*(f"{phase}_ns" for phase in keys.PHASES), "samples", "tokens")
+        columns = [steps[name].astype(np.float64) for name in names]
         self._fill(
             (steps["start_ns"] + self.shift_ns).astype(np.float64),
             steps["step_ns"].astype(np.float64),
-            [steps[f"{phase}_ns"].astype(np.float64) for phase in keys.PHASES],
-            [counts, steps["samples"].astype(np.float64), steps["tokens"].astype(np.float64)],
+            columns,
+            steps.loss,
         )
-        amounts = {name: int(steps[name].sum()) for name in ("samples", "tokens")}
-        self.totals.update(steps=len(steps), **amounts)
 
     def flush(self) -> None:
         """Put the steps that wait into their buckets."""
-        if not self.waiting:
-            return
-        rows = np.array(self.waiting)
-        self.waiting.clear()
-        phases_end = 2 + len(keys.PHASES)
-        self._fill(rows[:, 0], rows[:, 1], list(rows[:, 2:phases_end].T), list(rows[:, phases_end:-1].T))
-        loss = rows[:, -1]
-        at = self._bucket(rows[:, 0])[~np.isnan(loss)]
-        self.loss_sum += np.bincount(at, weights=loss[~np.isnan(loss)], minlength=self.buckets)
-        self.loss_count += np.bincount(at, minlength=self.buckets)
+        if self.waiting:
+            start, length, *columns, loss = np.array(self.waiting).T
+            self.waiting.clear()
+            self._fill(start, length, columns, loss)
 
     def interval(self, part: str, start_ns: int, length_ns: int) -> None:
         """A span of time that belongs to one part."""
-        ends = np.array([start_ns + self.shift_ns]), np.array([length_ns])
-        self._spread(self.parts_ns, part, *ends, np.array([length_ns]))
+        span = np.array([float(length_ns)])
+        self._spread({part: self.parts_ns}, np.array([float(start_ns + self.shift_ns)]), span, [span])
 
-    def _fill(self, start: Vector, length: Vector, phases: Sequence[Vector], amounts: Sequence[Vector]) -> None:
-        for name, values in zip(keys.PHASES, phases, strict=True):
-            self._spread(self.parts_ns, name, start, length, values)
-        for name, values in zip(AMOUNTS, amounts, strict=True):
-            self._spread(self.amounts, name, start, length, values)
+    def _fill(self, start: Vector, length: Vector, columns: Sequence[Vector], loss: Vector) -> None:
+        """Take in steps; the columns are the phases, the samples and the tokens."""
+        into = dict.fromkeys(keys.PHASES, self.parts_ns) | dict.fromkeys(AMOUNTS, self.amounts)
+        phases, rest = columns[: len(keys.PHASES)], columns[len(keys.PHASES) :]
+        self._spread(into, start, length, [*phases, np.ones(len(start)), *rest])
+        known = ~np.isnan(loss)
+        at = self._bucket(start[known])
+        self.loss_sum += np.bincount(at, weights=loss[known], minlength=self.buckets)
+        self.loss_count += np.bincount(at, minlength=self.buckets)
 
-    def _spread(self, into: dict[str, Vector], name: str, start: Vector, length: Vector, value: Vector) -> None:
-        """Add `value` evenly over [start, start + length) of each row."""
-        if not value.any():
-            return
-        total = into.setdefault(name, np.zeros(self.buckets))
+    def _spread(
+        self, into: Mapping[str, dict[str, Vector]], start: Vector, length: Vector, columns: Sequence[Vector]
+    ) -> None:
+        """Add each column, under its name, evenly over [start, start + length) of each row."""
         first, last = self._bucket(start), self._bucket(start + np.maximum(length - 1, 0))
-        inside = first == last
-        total += np.bincount(first[inside], weights=value[inside], minlength=self.buckets)
-        for row in np.flatnonzero(~inside):
-            edges = self.width_ns * np.arange(first[row], last[row] + 2, dtype=np.float64)
-            edges[0], edges[-1] = start[row], start[row] + length[row]
-            total[first[row] : last[row] + 1] += value[row] * np.diff(edges) / length[row]
+        inside = np.flatnonzero(first == last)
+        at = first[inside]
+        # Of the rows that lie in more than one bucket, the share of each bucket: (row, bucket, share).
+        shares = [
+            (row, bucket, share)
+            for row in np.flatnonzero(first != last)
+            for bucket, share in self._shares(int(first[row]), int(last[row]), start[row], length[row])
+        ]
+        for (name, totals), values in zip(into.items(), columns, strict=True):
+            if not values.any():
+                continue
+            total = totals.setdefault(name, np.zeros(self.buckets))
+            total += np.bincount(at, weights=values[inside], minlength=self.buckets)
+            for row, bucket, share in shares:
+                total[bucket] += values[row] * share
+
+    def _shares(self, first: int, last: int, start: float, length: float) -> list[tuple[int, float]]:
+        edges = self.width_ns * np.arange(first, last + 2, dtype=np.float64)
+        edges[0], edges[-1] = start, start + length
+        return list(zip(range(first, last + 1), (np.diff(edges) / length).tolist(), strict=True))
 
     def _bucket(self, times: Vector) -> npt.NDArray[np.int64]:
         return np.clip(times // self.width_ns, 0, self.buckets - 1).astype(np.int64)
 
 
-def series_of(folder: RunFolder, metrics: Metrics, buckets: int = BUCKETS) -> Series | None:
-    """The run over time; None while there is nothing to show.
+def guess_extent(folder: RunFolder, spec: RunSpec, buckets: int) -> Extent | None:
+    """The extent of a run's logs, by the first and the last line of each alone; None where those do not tell."""
+    logs = {rank: folder.rank_events(rank) for rank in range(spec.ranks)}
+    starts = {rank: event for rank, path in logs.items() if (event := _log_start(path))}
+    said = [as_ns(event.fields.get("launched_unix_ns")) or 0 for event in starts.values()]
+    launched = spec.launched_unix_ns or min(filter(None, said), default=spec.created_unix_ns)
+    moved = {rank: (as_ns(e.fields.get("unix_time_ns")) or 0) - e.time_ns - launched for rank, e in starts.items()}
+    ends = [_last_ns(logs[rank]) + shift for rank, shift in moved.items()]
+    return _extent(moved, max(ends), buckets) if ends and max(ends) > 0 else None
 
-    Reads the logs once more, in as many processes as there are cores where they are large.
+
+def _log_start(path: Path) -> Event | None:
+    if not path.is_file():  # what else it may be would hold who opens it
+        return None
+    try:
+        with path.open("rb") as file:
+            event = decode(file.readline(_ENDS_BYTES).rstrip(b"\n"), 0)
+    except (OSError, BadLine):
+        return None
+    return event if event.key == keys.LOG_START else None
+
+
+def _last_ns(path: Path) -> int:
+    try:
+        return decode(last_lines(path, 1, _ENDS_BYTES)[-1].encode(), 0).time_ns
+    except (OSError, IndexError, BadLine):
+        return 0
+
+
+def extent_of(
+    records: Sequence[RankRecord], launched_unix_ns: int, wall_s: float | None, buckets: int
+) -> Extent | None:
+    """The extent of logs that were read; None while there is nothing to show."""
+    # `unix_ns(t) - launched` is `t + shift`.
+    zeros = {record.rank: record.unix_ns(0) for record in records}
+    moved = {rank: zero - launched_unix_ns for rank, zero in zeros.items() if zero is not None}
+    return _extent(moved, round(wall_s * 1e9), buckets) if wall_s and wall_s > 0 and moved else None
+
+
+def _extent(shift_ns: Mapping[int, int], wall_ns: int, buckets: int) -> Extent:
+    return Extent(shift_ns, max(1, -(-wall_ns // buckets)), buckets)
+
+
+def read_series(folder: RunFolder, rank: int, extent: Extent) -> RankSeries:
+    """The buckets of a rank that has a place in the extent, from its log alone.
 
     Raises:
-        ResultsInvalid: a log cannot be read.
+        ResultsInvalid: the log cannot be read.
     """
-    wall_s = metrics.split.wall_s
-    placed = [record for record in metrics.records if record.unix_ns(0) is not None]
-    if not wall_s or wall_s <= 0 or not placed:
-        return None
-    launched = metrics.launched_unix_ns
-    width_ns = max(1, -(-round(wall_s * 1e9) // buckets))
-    # A log's zero on the launch's clock: `unix_ns(t) - launched` is `t + shift`.
-    jobs = [_Job(folder.rank_events(r.rank), (r.unix_ns(0) or 0) - launched, first=r is placed[0]) for r in placed]
-    read = partial(_read, width_ns=width_ns, buckets=buckets)
-    ranks = _map(read, jobs)
-    loss = np.divide(
-        ranks[0].loss_sum, ranks[0].loss_count, where=ranks[0].loss_count > 0, out=np.full(buckets, np.nan)
-    )
+    series = RankSeries(extent.width_ns, extent.shift_ns[rank], extent.buckets)
+    for _ in LogTail(folder.rank_events(rank)).pieces(series.add, series.add_steps):
+        pass
+    return series
+
+
+def series_of(ranks: Sequence[RankSeries]) -> Series:
+    """The ranks' buckets, which are of one extent, put together; there is at least one rank."""
+    for rank in ranks:
+        rank.flush()
+    first = ranks[0]
+    loss = np.divide(first.loss_sum, first.loss_count, where=first.loss_count > 0, out=np.full(first.buckets, np.nan))
     return Series(
-        width_s=width_ns / 1e9,
+        width_s=first.width_ns / 1e9,
         parts_s={part: sum_ns / 1e9 / len(ranks) for part, sum_ns in _sums([r.parts_ns for r in ranks]).items()},
         amounts=_sums([r.amounts for r in ranks]),
         loss=loss,
@@ -171,34 +236,7 @@ def series_of(folder: RunFolder, metrics: Metrics, buckets: int = BUCKETS) -> Se
     )
 
 
-@dataclass(frozen=True)
-class _Job:
-    path: Path
-    shift_ns: int
-    first: bool
-    """Whether this rank's losses are wanted, which only single lines have."""
-
-
-def _read(job: _Job, *, width_ns: int, buckets: int) -> _RankSeries:
-    series = _RankSeries(width_ns, job.shift_ns, buckets)
-    if job.first:
-        visit_log(job.path, series.add)
-    else:
-        for _ in LogTail(job.path).pieces(series.add, series.add_steps):
-            pass
-    series.flush()
-    return series
-
-
-def _map(read: Callable[[_Job], _RankSeries], jobs: Sequence[_Job]) -> list[_RankSeries]:
-    processes = min(len(os.sched_getaffinity(0)), len(jobs))
-    if processes < 2 or sum(job.path.stat().st_size for job in jobs) < _POOL_FROM_BYTES:
-        return [read(job) for job in jobs]
-    with ProcessPoolExecutor(processes) as pool:
-        return list(pool.map(read, jobs))
-
-
-def _step(series: _RankSeries, event: Event) -> None:
+def _step(series: RankSeries, event: Event) -> None:
     fields = event.fields
     numbers = [as_ns(fields.get(name)) for name in _STEP_FIELDS]
     if None in numbers[:_MUST]:
@@ -207,29 +245,29 @@ def _step(series: _RankSeries, event: Event) -> None:
     loss = as_number(fields.get("loss"))
     phases, samples, tokens = rest[: len(keys.PHASES)], rest[-2], rest[-1]
     series.totals.update(steps=1, samples=samples, tokens=tokens)
-    row = (start + series.shift_ns, length, *phases, 1, samples, tokens, np.nan if loss is None else loss)
+    row = (start + series.shift_ns, length, *phases, samples, tokens, np.nan if loss is None else loss)
     series.waiting.append(row)
     if len(series.waiting) >= _CHUNK:
         series.flush()
 
 
-def _stage(series: _RankSeries, event: Event) -> None:
+def _stage(series: RankSeries, event: Event) -> None:
     name = event.fields.get("name")
     if isinstance(name, str):
         _interval(series, event, PART_OF_STAGE.get(name, "startup"))
 
 
-def _eval_stop(series: _RankSeries, event: Event) -> None:
+def _eval_stop(series: RankSeries, event: Event) -> None:
     _interval(series, event, "evaluation")
 
 
-def _interval(series: _RankSeries, event: Event, part: str) -> None:
+def _interval(series: RankSeries, event: Event, part: str) -> None:
     start, length = as_ns(event.fields.get("start_ns")), as_ns(event.fields.get("duration_ns"))
     if start is not None and length:
         series.interval(part, start, length)
 
 
-def _eval_accuracy(series: _RankSeries, event: Event) -> None:
+def _eval_accuracy(series: RankSeries, event: Event) -> None:
     epoch, split = as_ns(event.fields.get("epoch_num")), event.fields.get("split", "validation")
     totals = series.totals
     series.progress.append(Progress(epoch, str(split), totals["steps"], totals["samples"], totals["tokens"]))
@@ -238,7 +276,7 @@ def _eval_accuracy(series: _RankSeries, event: Event) -> None:
 _STEP_FIELDS = ("start_ns", "step_ns", *(f"{phase}_ns" for phase in keys.PHASES), "samples", "tokens")
 _MUST = 2 + len(keys.PHASES)
 
-_TAKE: dict[str, Callable[[_RankSeries, Event], None]] = {
+_TAKE: dict[str, Callable[[RankSeries, Event], None]] = {
     keys.STEP: _step,
     keys.STAGE: _stage,
     keys.EVAL_STOP: _eval_stop,

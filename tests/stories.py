@@ -69,6 +69,7 @@ class Story:
         tokens: int = 100,
         samples: int = 4,
         warmup: bool = False,
+        loss: float = 6.25,
         **fields: Any,
     ) -> Story:
         """A step with one all-reduce, which takes its whole communication phase."""
@@ -92,7 +93,7 @@ class Story:
             samples=samples,
             tokens=tokens,
             bytes_reduced=4096,
-            loss=6.25,
+            loss=loss,
             warmup=warmup,
             **(collective | fields if communication else fields),
         )

@@ -48,6 +48,7 @@ function overview(data) {
     const card = element("div", undefined, { class: "card" });
     const nodes = fleet.nodes ? fleet.nodes.length + " nodes" : "";
     card.append(element("strong", fleet.name), element("p", [fleet.cloud, fleet.zone, nodes, fleet.status].filter(Boolean).join(", ")));
+    if (fleet.machine) card.append(element("p", fleet.machine));
     if (fleet.usd_per_hour != null) card.append(element("p", "$" + fleet.usd_per_hour.toFixed(2) + " per hour, about $" + fleet.usd_so_far.toFixed(2) + " so far"));
     if (fleet.minutes_left != null) {
       const late = fleet.minutes_left < 0;

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -18,6 +19,11 @@ from mlb.dashboard.hub import Hub
 from mlb.dashboard.overview import Overview
 from mlb.dashboard.watch import RunWatch
 from mlb.errors import UsageError
+from mlb.infra import catalogue
+from mlb.infra.blueprint import Blueprint
+from mlb.infra.fleet import Fleet, Node
+from mlb.infra.folder import FleetFolder
+from mlb.infra.spec import FleetSpec
 from stories import MS, Run, Story, small_run
 
 GUARD = Guard(8000, "token")
@@ -151,6 +157,26 @@ def test_the_overview_shows_every_kind_of_run(tmp_path: Path) -> None:
     assert rows["good"]["result"] == "goal reached in 5.2 s"
     assert rows["lost"]["state"] == "lost"
     assert rows["broken"]["state"] == "unreadable"
+
+
+def test_a_fleet_says_what_its_nodes_are(tmp_path: Path) -> None:
+    def said(cloud: str, gpus: int, machine: str | None) -> str:
+        folder = FleetFolder(tmp_path / "state", "a")
+        folder.create()
+        row = next((one for one in catalogue.load().machines if one.machine_type == machine), None)
+        node = Node("a-0", "i-1", "198.51.100.1", "10.0.0.4", "198.51.100.1", 22, "ubuntu", gpus)
+        spec = FleetSpec(name="a", cloud=cloud, ttl_s=3600)
+        blueprint = Blueprint(
+            spec=spec, fleet_id="0a1b2c3d", machine=row, zone="", created=int(time.time()), owner="ada",
+            version="0.1.0", public_key="ssh-ed25519 AAAA",
+        )  # fmt: skip
+        Fleet(blueprint, "ready", (node,)).save(folder)
+        (fleet,) = Overview(Home(tmp_path / "runs", tmp_path / "state", [], ())).fleets()
+        return str(fleet["machine"])
+
+    assert said("aws", 4, "g5.12xlarge") == "g5.12xlarge: 48 vCPUs, 192 GiB, 4 x A10G"
+    assert said("ssh", 2, None) == "2 GPUs on each"
+    assert said("docker", 0, None) == ""
 
 
 def test_what_cannot_be_read_in_time_is_named_and_read_later(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from mlb.pages.page import run_page
 from mlb.results.metrics import compute
-from mlb.results.series import series_of
 from stories import small_run
 
 pytestmark = pytest.mark.system
@@ -18,7 +17,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = small_run(path).folder
     metrics = compute(folder)
     file = path / "report.html"
-    file.write_text(run_page(folder, metrics, series_of(folder, metrics)))
+    file.write_text(run_page(folder, metrics))
     return file
 
 

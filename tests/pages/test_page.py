@@ -13,12 +13,11 @@ from mlb.pages.narrow import NARROW, narrow
 from mlb.pages.page import comparison_page, picture, pictures, run_page
 from mlb.pages.plot import Chart
 from mlb.pages.png import ZOOM, png_of
-from mlb.results.compare import compare
+from mlb.results.compare import compare, entry_of
 from mlb.results.comparison import Entry
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
 from mlb.results.run import RunFolder
-from mlb.results.series import series_of
 from PIL import Image
 from stories import LAUNCHED, MS, Run, S, Story, small_run
 
@@ -54,7 +53,7 @@ class Page(HTMLParser):
 
 def page_of(folder: RunFolder) -> str:
     metrics = compute(folder)
-    return run_page(folder, metrics, series_of(folder, metrics))
+    return run_page(folder, metrics)
 
 
 def test_a_page_says_what_the_run_was(tmp_path: Path) -> None:
@@ -154,7 +153,7 @@ def test_many_ranks_and_steps_stay_small(tmp_path: Path) -> None:
 def test_the_bars_of_a_rank_are_as_long_as_its_time(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     metrics = compute(run.folder)
-    bars = next(c for c in charts_of(metrics, series_of(run.folder, metrics)) if c.id == "split-by-rank")
+    bars = next(c for c in charts_of(metrics) if c.id == "split-by-rank")
     assert metrics.split.wall_s
     for part in (phase for phase in PHASES if phase != "communication"):
         of_rank_0 = [s for s in bars.shapes if s.css == f"area part-{part}" and s.title.startswith("rank 0:")]
@@ -172,7 +171,7 @@ def test_every_chart_is_a_file_of_its_own(tmp_path: Path) -> None:
 
     run = small_run(tmp_path)
     metrics = compute(run.folder)
-    drawn = dict(pictures(charts_of(metrics, series_of(run.folder, metrics))))
+    drawn = dict(pictures(charts_of(metrics)))
     assert set(drawn) == CHARTS
     for text in drawn.values():
         assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
@@ -182,7 +181,7 @@ def test_every_chart_is_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_a_picture_is_a_png_in_its_colours(tmp_path: Path) -> None:
     folder = small_run(tmp_path).folder
-    (bars,) = [c for c in charts_of(compute(folder), None) if c.id == "split-by-rank"]
+    (bars,) = [c for c in charts_of(compute(folder)) if c.id == "split-by-rank"]
     image = Image.open(io.BytesIO(png_of(picture(bars)))).convert("RGB")
     assert image.width == ZOOM * bars.width
     forward = re.search(r"\.part-forward \{ fill: #(\w+)", picture(bars))
@@ -195,9 +194,7 @@ def entries(path: Path, *runs: dict) -> list[Entry]:
     made = []
     for i, spec in enumerate(runs):
         folder = small_run(path, **{"run_id": f"run-{i}", "seed": i, **spec}).folder
-        metrics = compute(folder)
-        series = series_of(folder, metrics)
-        made.append(Entry(metrics, series.progress if series else ()))
+        made.append(entry_of(folder))
     return made
 
 
@@ -230,7 +227,7 @@ def told_by(path: Path, ranks: int, steps: int, late: Callable[[int, int], int])
 
 
 def critical_of(folder: RunFolder) -> Chart | None:
-    return next((c for c in charts_of(compute(folder), None) if c.id == "critical-ranks"), None)
+    return next((c for c in charts_of(compute(folder)) if c.id == "critical-ranks"), None)
 
 
 def test_who_was_waited_for_is_drawn_over_the_steps(tmp_path: Path) -> None:
@@ -268,7 +265,7 @@ def test_one_rank_waits_for_nobody(tmp_path: Path) -> None:
 def test_a_narrow_chart_says_the_same(tmp_path: Path) -> None:
     folder = small_run(tmp_path).folder
     metrics = compute(folder)
-    for chart in charts_of(metrics, series_of(folder, metrics)):
+    for chart in charts_of(metrics):
         small = narrow(chart)
         assert small.width == NARROW
         assert small.shapes == chart.shapes

@@ -44,7 +44,7 @@ def test_the_cost_by_hand(tmp_path: Path) -> None:
 def test_it_is_in_every_report(tmp_path: Path) -> None:
     folder = rented(tmp_path)
     metrics = compute(folder)
-    text, page = to_text(metrics, 100), run_page(folder, metrics, None)
+    text, page = to_text(metrics, 100), run_page(folder, metrics)
     for said in ("on the clock", "$6.10 billed", "a list of yesterday"):
         assert said in text.replace("\n" + " " * 28, " "), text
         assert said in page

@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
-from mlb.results.series import series_of
 
 MS = 1_000_000
 
 
 def test_the_buckets_add_up_to_the_split(small_run, tmp_path: Path) -> None:
     run = small_run(tmp_path)
-    metrics = compute(run.folder)
-    series = series_of(run.folder, metrics, buckets=7)
+    metrics = compute(run.folder, buckets=7)
+    series = metrics.series
     assert series is not None
     for part in (*PHASES, "startup", "evaluation", "between_epochs", "finish"):
         assert series.parts_s[part].sum() == pytest.approx(metrics.split.mean_seconds(part)), part
@@ -30,7 +29,7 @@ def test_the_buckets_add_up_to_the_split(small_run, tmp_path: Path) -> None:
 
 def test_evaluations_know_what_was_trained_on_before_them(small_run, tmp_path: Path) -> None:
     run = small_run(tmp_path)
-    series = series_of(run.folder, compute(run.folder))
+    series = compute(run.folder).series
     assert series is not None
     counts = [(p.epoch, p.split, p.steps, p.samples, p.tokens) for p in series.progress]
     assert counts == [
@@ -50,7 +49,7 @@ def test_nothing_is_lost_between_buckets(story, run_at, tmp_path_factory, phases
     for step in phases:
         tale.step(*step)
     run = run_at(tmp_path_factory.mktemp("run"), ranks=1).tell(tale.wait(1).stop())
-    series = series_of(run.folder, compute(run.folder), buckets=buckets)
+    series = compute(run.folder, buckets=buckets).series
     assert series is not None
     for index, phase in enumerate(PHASES):
         expected = sum(step[index] for step in phases) / 1e9
@@ -60,7 +59,7 @@ def test_nothing_is_lost_between_buckets(story, run_at, tmp_path_factory, phases
 
 def test_a_run_without_a_log_has_no_series(run_at, tmp_path: Path) -> None:
     run = run_at(tmp_path)
-    assert series_of(run.folder, compute(run.folder)) is None
+    assert compute(run.folder).series is None
 
 
 def test_lines_that_lack_their_fields_are_left_out(story, run_at, tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_lines_that_lack_their_fields_are_left_out(story, run_at, tmp_path: Path
     tale.event("step", step=0).event("stage", name=7, start_ns=1, duration_ns=1).event("eval_stop")
     tale.step(*[MS] * 7).event("eval_accuracy", value=3.0)
     run = run_at(tmp_path, ranks=1).tell(tale.stop())
-    series = series_of(run.folder, compute(run.folder))
+    series = compute(run.folder).series
     assert series is not None
     assert series.amounts["steps"].sum() == pytest.approx(1)
     assert len(series.progress) == 1
