@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import UsageError, did_you_mean
-from .option import Option, Value
-
-Options = Mapping[str, Value]
+from ..errors import UsageError
+from ..option import Option, Options, options_in_words, read_named, written
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Choice:
     def __str__(self) -> str:
         """As it is written, without the options that have their default."""
         changed = [o.name for o in self.info.options if self.options[o.name] != o.default]
-        return ":".join([self.info.name, *(f"{name}={_written(self.options[name])}" for name in changed)])
+        return ":".join([self.info.name, *(f"{name}={written(self.options[name])}" for name in changed)])
 
 
 def _graph_trouble(options: Options, ranks: int) -> str | None:
@@ -190,55 +188,16 @@ def parse(text: str, ranks: int | None = None, backend: str | None = None) -> Ch
     Raises:
         UsageError: no such pattern or option, or a value that cannot be; says what is valid.
     """
-    name, *words = text.split(":")
-    info = PATTERNS.get(name)
-    if info is None:
-        raise UsageError(
-            f"There is no aggregation {name!r}.{did_you_mean(name, PATTERNS)}",
-            fix=f"Aggregations: {', '.join(PATTERNS)}.",
-        )
-    options = {option.name: option.default for option in info.options}
-    for word in words:
-        key, value = _assignment(info, word)
-        options[key] = value
+    name, options = read_named("aggregation", text, {name: info.options for name, info in PATTERNS.items()})
+    info = PATTERNS[name]
     trouble = info.unfit(options, ranks) if ranks is not None else None
     if backend is not None and info.backends and backend not in info.backends:
         trouble = f"it works over {', '.join(info.backends)}, not over {backend}"
     if trouble:
-        raise UsageError(f"The aggregation {text!r} does not fit this run: {trouble}.", fix=_options_of(info))
-    return Choice(info, options)
-
-
-def _assignment(info: PatternInfo, word: str) -> tuple[str, Value]:
-    key, sign, value = word.partition("=")
-    known = {option.name: option for option in info.options}
-    if not sign or key not in known:
         raise UsageError(
-            f"The aggregation {info.name} has no option {word!r}.{did_you_mean(key, known)}", fix=_options_of(info)
+            f"The aggregation {text!r} does not fit this run: {trouble}.", fix=options_in_words(name, info.options)
         )
-    try:
-        return key, known[key].parse(value)
-    except ValueError as error:
-        raise UsageError(
-            f"{key} of the aggregation {info.name} cannot be {value!r}.",
-            fix=f"It has to be {error}. ({known[key].about})",
-        ) from None
-
-
-def _options_of(info: PatternInfo) -> str:
-    if not info.options:
-        return f"{info.name} has no options."
-    lines = [f"  {option}  {valid}" for option, valid in describe_options(info)]
-    return "\n".join([f"Written {info.name}:OPTION=VALUE; options and their defaults:", *lines])
-
-
-def _written(value: Value) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def describe_options(info: PatternInfo) -> list[tuple[str, str]]:
-    """Each option with its default, and what is valid; one pair of empty words where there is none."""
-    return [(f"{o.name}={_written(o.default)}", f"{o.about}: {o.valid}") for o in info.options] or [("", "")]
+    return Choice(info, options)
 
 
 def to_json(info: PatternInfo) -> dict[str, Any]:

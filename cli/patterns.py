@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..aggregation import catalogue
+from ..option import describe
 from .console import show_json, show_table
 
 
@@ -13,6 +14,6 @@ def show_patterns(as_json: bool) -> None:
         return
     rows = []
     for info in catalogue.PATTERNS.values():
-        for place, (option, valid) in enumerate(catalogue.describe_options(info)):
+        for place, (option, valid) in enumerate(describe(info.options)):
             rows.append((info.name, info.about, option, valid) if place == 0 else ("", "", option, valid))
     show_table("", ("aggregation", "what", "option", "valid"), rows)

@@ -12,9 +12,9 @@ import numpy as np
 from .breakdown import STEP_PARTS, Breakdown
 from .columns import OPERATIONS, Integers
 from .course import Course
+from .extent import Extent
 from .reduction import Alignment, Reduction, Taker, reduce
 from .run import RunFolder, RunSpec
-from .series import Extent
 from .stragglers import Stragglers
 from .windows import WINDOW
 

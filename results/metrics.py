@@ -11,6 +11,7 @@ from .communication import Communication, communication_of
 from .consistency import Consistency, consistency_of, warnings_about
 from .cost import cost_of, energy_j_of
 from .doubts import doubts_about
+from .extent import BUCKETS, Extent, extent_of, guess_extent
 from .health import CORRUPT_SHOWN
 from .line import finite
 from .overhead import MeasuringCost, measuring_cost
@@ -20,7 +21,7 @@ from .rank import RankRecord
 from .reduction import Reduction
 from .resources import NodeResources, node_resources
 from .run import NodeStatus, RunFolder, RunSpec
-from .series import BUCKETS, Extent, Series, extent_of, guess_extent, read_series, series_of
+from .series import Series, read_series, series_of
 from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of

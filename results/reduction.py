@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from .breakdown import Breakdown, break_down
 from .clocks import RankClock, read_syncs
+from .extent import Extent
 from .join import JoinHealth, join
 from .rank import RankRecord
 from .reader import RankReader
 from .releases import Releases
 from .run import RunFolder, RunSpec
-from .series import Extent, RankSeries
+from .series import RankSeries, buckets_of
 from .text import ranges, sanitise
 
 ALIGNED = "aligned clocks"
@@ -83,7 +84,7 @@ def reduce(folder: RunFolder, spec: RunSpec, begin: Begin, extent: Extent | None
 def _pass(folder: RunFolder, spec: RunSpec, begin: Begin, extent: Extent | None, why_not_clocks: str = "") -> Reduction:
     paths = {rank: folder.rank_events(rank) for rank in range(spec.ranks)}
     there = {rank: path for rank, path in paths.items() if path.exists()}
-    readers = [RankReader(path, rank, extent.of_rank(rank) if extent else None) for rank, path in there.items()]
+    readers = [RankReader(path, rank, buckets_of(extent, rank)) for rank, path in there.items()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(RankReader.more, readers))  # the first lines tell of which run the log is
     own = [reader for reader in readers if _is_of(reader.record, spec)]

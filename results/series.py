@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,18 +12,13 @@ import numpy.typing as npt
 
 from . import keys
 from .columns import StepColumns
+from .extent import Extent
 from .fold import PART_OF_STAGE
-from .line import BadLine, Event, as_ns, as_number, decode
+from .line import Event, as_ns, as_number
 from .log import LogTail
-from .rank import RankRecord
-from .run import RunFolder, RunSpec
-from .tail import last_lines
+from .run import RunFolder
 
-BUCKETS: Final = 240
-"""More than a chart of 720 points can show, few enough for a page of any run to stay small."""
 _CHUNK = 8192
-_ENDS_BYTES: Final = 64 << 10
-"""Of a log, what is looked at from either end to guess how long it lasts."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -60,21 +54,6 @@ class Series:
     @property
     def buckets(self) -> int:
         return len(self.loss)
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Where the times of each rank's log lie on the clock that the launch starts, and how wide a bucket is."""
-
-    shift_ns: Mapping[int, int]
-    """Rank -> what its log's times are moved by, so that 0 is the launch."""
-    width_ns: int
-    buckets: int
-
-    def of_rank(self, rank: int) -> RankSeries | None:
-        """Empty buckets; None for a rank that has no place on that clock."""
-        shift_ns = self.shift_ns.get(rank)
-        return None if shift_ns is None else RankSeries(self.width_ns, shift_ns, self.buckets)
 
 
 @dataclass
@@ -166,47 +145,11 @@ class RankSeries:
         return np.clip(times // self.width_ns, 0, self.buckets - 1).astype(np.int64)
 
 
-def guess_extent(folder: RunFolder, spec: RunSpec, buckets: int) -> Extent | None:
-    """The extent of a run's logs, by the first and the last line of each alone; None where those do not tell."""
-    logs = {rank: folder.rank_events(rank) for rank in range(spec.ranks)}
-    starts = {rank: event for rank, path in logs.items() if (event := _log_start(path))}
-    said = [as_ns(event.fields.get("launched_unix_ns")) or 0 for event in starts.values()]
-    launched = spec.launched_unix_ns or min(filter(None, said), default=spec.created_unix_ns)
-    moved = {rank: (as_ns(e.fields.get("unix_time_ns")) or 0) - e.time_ns - launched for rank, e in starts.items()}
-    ends = [_last_ns(logs[rank]) + shift for rank, shift in moved.items()]
-    return _extent(moved, max(ends), buckets) if ends and max(ends) > 0 else None
-
-
-def _log_start(path: Path) -> Event | None:
-    if not path.is_file():  # what else it may be would hold who opens it
+def buckets_of(extent: Extent | None, rank: int) -> RankSeries | None:
+    """Empty ones for a rank; None where it has no place in the extent."""
+    if extent is None or rank not in extent.shift_ns:
         return None
-    try:
-        with path.open("rb") as file:
-            event = decode(file.readline(_ENDS_BYTES).rstrip(b"\n"), 0)
-    except (OSError, BadLine):
-        return None
-    return event if event.key == keys.LOG_START else None
-
-
-def _last_ns(path: Path) -> int:
-    try:
-        return decode(last_lines(path, 1, _ENDS_BYTES)[-1].encode(), 0).time_ns
-    except (OSError, IndexError, BadLine):
-        return 0
-
-
-def extent_of(
-    records: Sequence[RankRecord], launched_unix_ns: int, wall_s: float | None, buckets: int
-) -> Extent | None:
-    """The extent of logs that were read; None while there is nothing to show."""
-    # `unix_ns(t) - launched` is `t + shift`.
-    zeros = {record.rank: record.unix_ns(0) for record in records}
-    moved = {rank: zero - launched_unix_ns for rank, zero in zeros.items() if zero is not None}
-    return _extent(moved, round(wall_s * 1e9), buckets) if wall_s and wall_s > 0 and moved else None
-
-
-def _extent(shift_ns: Mapping[int, int], wall_ns: int, buckets: int) -> Extent:
-    return Extent(shift_ns, max(1, -(-wall_ns // buckets)), buckets)
+    return RankSeries(extent.width_ns, extent.shift_ns[rank], extent.buckets)
 
 
 def read_series(folder: RunFolder, rank: int, extent: Extent) -> RankSeries:
@@ -215,7 +158,8 @@ def read_series(folder: RunFolder, rank: int, extent: Extent) -> RankSeries:
     Raises:
         ResultsInvalid: the log cannot be read.
     """
-    series = RankSeries(extent.width_ns, extent.shift_ns[rank], extent.buckets)
+    series = buckets_of(extent, rank)
+    assert series, rank
     for _ in LogTail(folder.rank_events(rank)).pieces(series.add, series.add_steps):
         pass
     return series

@@ -17,7 +17,8 @@ class Recipe1a:
     """Images of each rank; the global batch grows with the ranks."""
     schedule: str = "plateau"
     """`plateau`: linear warm-up over log2(ranks) epochs, then halved where validation loss no longer falls.
-    `one-cycle`: linear up over `peak_at` of `cycle_epochs`, linear down to zero over the rest, step by step."""
+    `one-cycle`: linear up over `peak_at` of `cycle_epochs`, linear down to zero over the rest, step by step.
+    `NAME[:OPTION=VALUE[:…]]`: one of tasks/named_schedules.py."""
     learning_rate: float = 0.02
     """For one rank; multiplied by the number of ranks. Never falls below the rate for one rank (plateau)."""
     as_if_ranks: int | None = None

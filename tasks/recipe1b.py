@@ -26,10 +26,11 @@ class Recipe1b:
     """What batch normalisation sees at a time (MLPerf's model_bn_span); a rank goes through its share in passes."""
     optimiser: str = "lars"
     """`lars`, or `sgd`: torch's, with momentum, decaying nothing but the weights of convolutions and of the linear
-    layer."""
+    layer; else one of tasks/optimisers.py, with the rates, momentum and decay given here."""
     schedule: str = "polynomial"
     """`polynomial`: linear up over `warmup_epochs`, then the power `poly_power` of what is left of `decay_steps`.
-    `one-cycle`: linear up over `warmup_epochs` of `cycle_epochs`, linear down to zero over the rest, step by step."""
+    `one-cycle`: linear up over `warmup_epochs` of `cycle_epochs`, linear down to zero over the rest, step by step.
+    `NAME[:OPTION=VALUE[:…]]`: one of tasks/named_schedules.py."""
     learning_rate: float = 10.0
     end_learning_rate: float = 1e-4
     warmup_epochs: float = 5.0

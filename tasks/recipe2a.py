@@ -18,6 +18,9 @@ class Recipe2a:
     learning_rate: float = 4.0
     """For one rank; multiplied by the number of ranks, up to `scaled_ranks`. Never falls below it."""
     scaled_ranks: int = 16
+    schedule: str = "plateau"
+    """`plateau`: cut where validation loss no longer falls.
+    `NAME[:OPTION=VALUE[:…]]`: one of tasks/named_schedules.py."""
     plateau_factor: float = 0.75
     plateau_patience: int = 0
     plateau_threshold: float = 0.01

@@ -31,7 +31,7 @@ class Recipe3a:
     """For one rank; multiplied by the square root of the number of ranks, and by length / bptt in each step."""
     schedule: str = "constant"
     """`constant`: as published. `one-cycle`: linear up over `peak_at` of `cycle_epochs`, linear down to zero over the
-    rest, step by step."""
+    rest, step by step. `NAME[:OPTION=VALUE[:…]]`: one of tasks/named_schedules.py."""
     cycle_epochs: float = 0.0
     peak_at: float = 0.0
     optimiser: str = "recipe"

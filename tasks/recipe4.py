@@ -13,6 +13,8 @@ class Recipe4:
 
     learning_rate: float = 1.976e-3
     """The highest of the schedule."""
+    schedule: str = "recipe"
+    """`recipe`: as published; else `NAME[:OPTION=VALUE[:…]]`, one of tasks/named_schedules.py."""
     optimiser: str = "recipe"
     """`recipe`: Adam, as published; else one of tasks/optimisers.py, with the two below."""
     momentum: float = 0.9

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from ..errors import UsageError, did_you_mean
-from . import optimisers
+from . import named_schedules, optimisers
 from .recipe1a import RECIPES_1A
 from .recipe1b import RECIPES_1B
 from .recipe2a import RECIPES_2A
@@ -44,11 +44,8 @@ class Choice:
     scales_by_batch: bool
     """Whether the global batch is so much a rank: the recipe has a `batch_per_rank`."""
 
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """The optional library that its optimiser is of, beyond what every node has."""
-        library = optimisers.library_of(self.changes.get("optimiser", optimisers.RECIPES_OWN))
-        return (library,) if library else ()
+    libraries: tuple[str, ...] = ()
+    """The optional library that its optimiser is of, beyond what every node has."""
 
 
 def names(task: str) -> tuple[str, ...]:
@@ -81,7 +78,9 @@ def choose(task: str, recipe: str, settings: Mapping[str, str]) -> Choice:
     published = _published(task, recipe)
     changed = {key: _value(task, published, key, text) for key, text in settings.items()}
     differing = {key: str(value) for key, value in changed.items() if value != getattr(published, key)}
-    return Choice(recipe, differing, hasattr(published, "batch_per_rank"))
+    named = differing.get("optimiser", optimisers.RECIPES_OWN)
+    library = None if named in _OWN_OPTIMISERS.get(task, ()) else optimisers.library_of(named)
+    return Choice(recipe, differing, hasattr(published, "batch_per_rank"), (library,) if library else ())
 
 
 def build(task: str, recipe: str, changes: Mapping[str, str], batch_per_rank: int | None = None) -> Any:
@@ -106,8 +105,14 @@ def _value(task: str, published: Any, key: str, text: str) -> object:
             fix=f"Hyperparameters of {task}: {', '.join(known)}.",
         )
     kind = kinds[key]
-    if key == "optimiser":
+    if key == "optimiser" and text not in _OWN_OPTIMISERS.get(task, ()):
         optimisers.check(text)
+    if key == "schedule":
+        named_schedules.named(task, text)
+    if key in _WORDS and text not in _WORDS[key]:
+        raise UsageError(
+            f"{key} cannot be {text!r}.{did_you_mean(text, _WORDS[key])}", fix=f"It is one of {', '.join(_WORDS[key])}."
+        )
     if text.lower() == "none" and kind in (int | None, float | None):
         return None
     try:
@@ -117,6 +122,14 @@ def _value(task: str, published: Any, key: str, text: str) -> object:
         raise UsageError(
             f"{key}={text} is not {words}.", fix=f"{key} is {getattr(published, key)!r} as published."
         ) from error
+
+
+_OWN_OPTIMISERS: Mapping[str, tuple[str, ...]] = MappingProxyType({"task1b": ("lars", "sgd")})
+"""Those that a task makes itself, with more hyperparameters of the recipe than a name by itself has."""
+
+_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"precision": ("float32", "bfloat16"), "compile": ("never", "gpu", "always")}
+)
 
 
 def _truth(text: str) -> bool:

@@ -1,11 +1,13 @@
-"""Learning-rate schedules: what each task's recipe names, as functions of epochs or steps, or of the losses seen."""
+"""Learning-rate schedules as pure functions of the step: factors of the highest rate, or the rate. Needs no torch.
+
+`WarmupPlateau` (plateau.py) goes by the losses seen; `--set schedule=NAME` (named_schedules.py) goes by these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
 
 
 def one_cycle(step: int, total: int, peak_at: float) -> float:
@@ -14,13 +16,37 @@ def one_cycle(step: int, total: int, peak_at: float) -> float:
     return done / peak_at if done < peak_at else max(0.0, (1.0 - done) / (1.0 - peak_at))
 
 
-def inverse_root(step: int, warmup: int) -> float:
-    """Factor of the peak rate at a step (from 1): linear up over `warmup` steps, then the root of warmup / step."""
-    return step / warmup if step < warmup else (warmup / step) ** 0.5
+def inverse_root(step: float, warmup: float, start: float = 0.0) -> float:
+    """Factor of the peak rate at a step (from 1): linear up from `start` over `warmup` steps, then the root of
+    warmup / step."""
+    return linear_warmup(step, warmup, start) if step < warmup else (warmup / step) ** 0.5
+
+
+def linear_warmup(step: float, warmup: float, start: float = 0.0) -> float:
+    """Factor at a step (from 0): linear up from `start` over `warmup` steps, then 1."""
+    return start + (1.0 - start) * step / warmup if step < warmup else 1.0
+
+
+def multistep(step: float, milestones: Sequence[float], gamma: float, warmup: float = 0.0, start: float = 0.0) -> float:
+    """Factor at a step (from 0): a linear warm-up, then times `gamma` from each milestone on."""
+    return linear_warmup(step, warmup, start) if step <= warmup else gamma ** bisect_right(milestones, step)
+
+
+def stepping(step: float, boundaries: Sequence[float], factors: Sequence[float], warmup: bool = False) -> float:
+    """Factor at a step (from 0): the one of the stretch between two boundaries that it lies in.
+
+    Args:
+        factors: one more than boundaries.
+        warmup: rise linearly to the second factor over the first stretch.
+    """
+    place = bisect_right(boundaries, step)
+    if warmup and place == 0:
+        return factors[0] + (factors[1] - factors[0]) * step / boundaries[0]
+    return factors[place]
 
 
 def warmup_and_halvings(
-    step: int, total: int, *, warmup: int, remain: float, interval: float, most: int, factor: float
+    step: float, total: float, *, warmup: float, remain: float, interval: float, most: int, factor: float
 ) -> float:
     """Factor of the peak rate at a step (from 0) of `total`: up from a hundredth, exponentially, over `warmup` steps;
     from `remain` x total on times `factor`, once more every `interval` x total, `most` times at most."""
@@ -32,7 +58,7 @@ def warmup_and_halvings(
     return float(factor ** min(most, int((step - remain * total) / (interval * total) + 1e-9) + 1))
 
 
-def polynomial(step: int, *, warmup: int, total: int, power: float, peak: float, end: float) -> float:
+def polynomial(step: float, *, warmup: float, total: float, power: float, peak: float, end: float) -> float:
     """The rate of a step (from 0): linear up from 0 over `warmup` steps, then a power of what is left of `total` + 1.
 
     As MLPerf's ResNet reference has it (its lars_util.py): the very first step has the rate 0.
@@ -43,42 +69,25 @@ def polynomial(step: int, *, warmup: int, total: int, power: float, peak: float,
     return float((peak - end) * left**power + end)
 
 
-class WarmupPlateau:
-    """Linear warm-up by epochs, then a rate that is cut where the validation loss no longer falls.
+def poly_decay(step: float, *, warmup: float, decay: float, power: float, end: float, start: float = 0.0) -> float:
+    """Factor at a step (from 0): linear up from `start` over `warmup` steps, then down to `end` over `decay` more, the
+    `power` of a straight line."""
+    if step <= warmup:
+        return linear_warmup(step, warmup, start)
+    done = min(1.0, (step - warmup) / decay)
+    return float((1.0 - done + end ** (1.0 / power) * done) ** power)
 
-    As MLBench has it: from `base` to `peak` over `warmup_epochs`, whose losses count for nothing; afterwards torch's
-    `ReduceLROnPlateau` with an absolute threshold, never below `base`.
-    """
 
-    def __init__(
-        self, *, base: float, peak: float, warmup_epochs: int, factor: float, patience: int, threshold: float
-    ) -> None:
-        self._base, self._peak, self._warmup_epochs = base, peak, warmup_epochs
-        self._epochs = 0
-        # The plateau rule acts on an optimiser of its own: fused and compiled ones may hold their rate elsewhere.
-        self._holder = torch.optim.SGD([torch.zeros(())], lr=base if warmup_epochs else peak)
-        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self._holder, factor=factor, patience=patience, threshold=threshold, threshold_mode="abs", min_lr=base
-        )
+def time_decay(step: float, beta: float) -> float:
+    """Factor at a step (from 0): 1 / (beta + step)."""
+    return 1.0 / (beta + step)
 
-    @property
-    def rate(self) -> float:
-        """The learning rate of the epoch that comes next."""
-        return float(self._holder.param_groups[0]["lr"])
 
-    def end_epoch(self, loss: float) -> None:
-        """Adapt to the loss on data that is not trained on."""
-        self._epochs += 1
-        if self._epochs <= self._warmup_epochs:
-            p = self._epochs / self._warmup_epochs
-            self._holder.param_groups[0]["lr"] = p * self._peak + (1 - p) * self._base
-        else:
-            self._plateau.step(loss)
+def root_decay(step: float) -> float:
+    """Factor at a step (from 0): one over its root, and 1 at the first."""
+    return 1.0 / math.sqrt(max(1.0, step))
 
-    def state(self) -> dict[str, Any]:
-        return {"epochs": self._epochs, "rate": self.rate, "plateau": self._plateau.state_dict()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self._epochs = state["epochs"]
-        self._plateau.load_state_dict(state["plateau"])
-        self._holder.param_groups[0]["lr"] = state["rate"]
+def shifted_decay(step: float, shift: float) -> float:
+    """Factor at a step (from 0): 1 / (shift + step), 1 at most; for sparsified SGD (Stich et al. 2018)."""
+    return 1.0 / max(1.0, shift + step)

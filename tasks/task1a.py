@@ -24,12 +24,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.resnet_cifar import ResNetCIFAR, ResNetCIFARConfig
-from . import optimisers, recipes
+from . import named_schedules, optimisers, recipes
 from .augment import CropAndFlip
 from .base import SPLITS, Batch, Evaluation, Setup
 from .compiling import compile_here, compiled, precision_of
+from .plateau import WarmupPlateau
 from .recipe1a import Recipe1a
-from .schedules import WarmupPlateau, one_cycle
+from .schedules import one_cycle
 from .supervised import average_buffers, batch_places, labelled_splits, loaded, score, share_sizes, steps_per_epoch
 
 _MEAN = (0.4914, 0.4822, 0.4465)
@@ -76,6 +77,7 @@ class Task1a:
             threshold=recipe.plateau_threshold,
         )
         self._peak = peak
+        self._named = named_schedules.named("task1a", recipe.schedule)
         self._steps = 0
         self._validation_loss = math.nan
         self._optimiser = self._made_optimiser()
@@ -151,6 +153,8 @@ class Task1a:
         if self.recipe.schedule == "one-cycle":
             total = max(1, round(self.recipe.cycle_epochs * self._steps_per_epoch))
             rate = self._peak * one_cycle(self._steps, total, self.recipe.peak_at)
+        if self._named:
+            rate = self._peak * self._named.factor(self._steps / self._steps_per_epoch, self._steps_per_epoch)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from ..datasets.jpeg_load import Feed, Wanted
 from ..datasets.share import global_batches, pieces, share
 from ..models.resnet50 import ResNet50, ResNet50Config
-from . import recipes
+from . import named_schedules, optimisers, recipes
 from .ahead import ahead
 from .base import Batch, Evaluation, Setup
 from .compiling import compile_here, compiled, precision_of
@@ -78,13 +78,14 @@ class Task1b:
         self._mean, self._std = (v.view(3, 1, 1).to(setup.device) for v in (mean, std))
         self._optimiser = self._make_optimiser()
         self._steps = 0
+        self._named = named_schedules.named("task1b", recipe.schedule)
         self._taking: Generator[tuple[Tensor, Tensor]] | None = None
         # A step's passes are decoded while the one before is trained on.
         self._feed.prepare(2 * -(-recipe.images_per_step // (setup.world_size * recipe.images_per_pass)))
 
-    def _make_optimiser(self) -> torch.optim.Optimizer:
+    def _make_optimiser(self) -> Any:
         recipe, groups = self.recipe, scaled_and_plain(self.model)
-        if recipe.optimiser == "lars":
+        if recipe.optimiser in ("lars", optimisers.RECIPES_OWN):
             return LARS(
                 groups,
                 lr=0.0,
@@ -92,6 +93,14 @@ class Task1b:
                 weight_decay=recipe.weight_decay,
                 eta=recipe.lars_eta,
                 epsilon=recipe.lars_epsilon,
+            )
+        if recipe.optimiser != "sgd":
+            return optimisers.make(
+                recipe.optimiser,
+                self.model,
+                lr=recipe.learning_rate,
+                momentum=recipe.momentum,
+                weight_decay=recipe.weight_decay,
             )
         return torch.optim.SGD(
             [{"params": group["params"], **({} if group["scaled"] else {"weight_decay": 0.0})} for group in groups],
@@ -174,6 +183,8 @@ class Task1b:
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
         recipe, steps_per_epoch = self.recipe, len(self._steps_of_epoch)
+        if self._named:
+            return recipe.learning_rate * self._named.factor(step / steps_per_epoch, steps_per_epoch)
         if recipe.schedule == "one-cycle":
             total = max(1, round(recipe.cycle_epochs * steps_per_epoch))
             return recipe.learning_rate * one_cycle(step, total, recipe.warmup_epochs / recipe.cycle_epochs)
@@ -204,12 +215,13 @@ class Task1b:
             for a, b in pieces(*mine, recipe.images_per_pass)
         ]
         totals = torch.zeros(2, dtype=torch.float64, device=setup.device)
-        for images_BCSS, labels_B in self._taken(plan):
-            with precision_of(setup.device, recipe.precision):
-                # Not the compiled one: it would be compiled again, for the evaluation's shapes.
-                scores_BK = self.model(self._normalised(images_BCSS.to(setup.device, non_blocking=True)))
-            hits = (scores_BK.argmax(1) == labels_B.to(setup.device, non_blocking=True)).sum()
-            totals += torch.stack([hits.double(), torch.tensor(float(len(labels_B)), device=setup.device)])
+        with optimisers.evaluating(self._optimiser):
+            for images_BCSS, labels_B in self._taken(plan):
+                with precision_of(setup.device, recipe.precision):
+                    # Not the compiled one: it would be compiled again, for the evaluation's shapes.
+                    scores_BK = self.model(self._normalised(images_BCSS.to(setup.device, non_blocking=True)))
+                hits = (scores_BK.argmax(1) == labels_B.to(setup.device, non_blocking=True)).sum()
+                totals += torch.stack([hits.double(), torch.tensor(float(len(labels_B)), device=setup.device)])
         self.model.train()
         hit_sum, count = setup.sum_over_ranks(totals).tolist()
         return Evaluation(quality=100.0 * hit_sum / count, samples=int(count))

@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.logistic import LogisticConfig, LogisticRegression
-from . import optimisers, recipes
+from . import named_schedules, optimisers, recipes
 from .ahead import ahead
 from .base import SPLITS, Batch, Evaluation, Setup
+from .plateau import WarmupPlateau
 from .recipe2a import Recipe2a
-from .schedules import WarmupPlateau
-from .supervised import batch_places, labelled_splits, loaded, score
+from .supervised import batch_places, labelled_splits, loaded, score, steps_per_epoch
 
 _EVALUATED_TOGETHER = 4096
 
@@ -61,6 +61,9 @@ class Task2a:
         name = "sgd" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser
         self._optimiser = optimisers.make(name, self.model, lr=self._peak, momentum=0.0, weight_decay=0.0)
         self._validation_loss = math.nan
+        self._named = named_schedules.named("task2a", recipe.schedule)
+        self._steps_per_epoch = steps_per_epoch(setup, len(self._splits["train"].chosen), recipe.batch_per_rank)
+        self._steps = 0
 
     # --- data ---------------------------------------------------------------------------------------------------
 
@@ -103,10 +106,14 @@ class Task2a:
     # --- optimiser ----------------------------------------------------------------------------------------------
 
     def optimise(self) -> None:
+        rate = self._schedule.rate
+        if self._named:
+            rate = self._peak * self._named.factor(self._steps / self._steps_per_epoch, self._steps_per_epoch)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._schedule.rate
+            group["lr"] = rate
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=False)
+        self._steps += 1
 
     def end_epoch(self, quality: float) -> str | None:  # noqa: ARG002  # the schedule looks at the loss, not at it
         self._schedule.end_epoch(self._validation_loss)
@@ -148,12 +155,14 @@ class Task2a:
             "model": self.model.state_dict(),
             "schedule": self._schedule.state(),
             "validation_loss": self._validation_loss,
+            "steps": self._steps,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self._schedule.load_state(state["schedule"])
         self._validation_loss = state["validation_loss"]
+        self._steps = state["steps"]
 
 
 def create(setup: Setup) -> Task2a:

@@ -32,7 +32,7 @@ from ..datasets.load import columns, load_array, shard_columns
 from ..datasets.store import read as read_prepared
 from ..errors import DataMissing
 from ..models.awd_lstm import AWDLSTM, AWDLSTMConfig, State, detached
-from . import optimisers, recipes
+from . import named_schedules, optimisers, recipes
 from .base import SPLITS, Batch, Evaluation, Setup
 from .dynamic import Adaptation, adapted_loss, gradient_statistics, without_dropout
 from .recipe3a import Recipe3a
@@ -60,6 +60,7 @@ class Task3a:
         self._optimiser = self._made_optimiser()
         self._state: State = []
         self._trained = 0
+        self._named = named_schedules.named("task3a", self.recipe.schedule)
         self._qualities: list[float] = []
         self._static = math.inf
 
@@ -131,6 +132,9 @@ class Task3a:
             total = round(self.recipe.cycle_epochs * (self._train_TB.shape[0] - 1))
             # Counted in rows of the text: how many sequences an epoch has is drawn.
             rate *= one_cycle(self._trained - 1, max(1, total), self.recipe.peak_at)
+        if self._named:
+            rows = self._train_TB.shape[0] - 1
+            rate *= self._named.factor((self._trained - self._length) / rows, rows / self.recipe.bptt)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()

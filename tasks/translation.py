@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from ..datasets.pairs import load_pairs, longest_of
 from ..datasets.parallel import BEGIN, END, PAD
 from ..datasets.share import pieces, share
-from . import optimisers
+from . import named_schedules, optimisers
 from .base import SPLITS, Batch, Evaluation, Setup
 from .beam import Beam, search
 from .bleu import CASED_13A, UNCASED_INTL, corpus_bleu
@@ -48,6 +49,7 @@ class Translation:
         self._precision = recipe.precision if setup.device.type == "cuda" else "float32"
         self._optimiser = self._made_optimiser()
         self._steps = 0
+        self._named = None if recipe.schedule == named_schedules.RECIPES_OWN else named_schedules.parse(recipe.schedule)
 
     def _made_optimiser(self) -> Any:
         recipe, parameters = self._recipe, self.model.parameters()
@@ -78,7 +80,7 @@ class Translation:
         raise NotImplementedError
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, from 1."""
+        """The learning rate of a step, from 1, as published."""
         raise NotImplementedError
 
     # --- data ---------------------------------------------------------------------------------------------------
@@ -127,9 +129,20 @@ class Translation:
         if self._recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         for group in self._optimiser.param_groups:
-            group["lr"] = self.rate(self._steps)
+            group["lr"] = self._rate()
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=False)
+
+    @cached_property
+    def _steps_per_epoch(self) -> int:
+        """Of the first epoch: how many batches of like lengths another comes to may differ by a few."""
+        return max(1, len(self.epoch_batches(1)) // (self.setup.world_size * self._passes))
+
+    def _rate(self) -> float:
+        if not self._named:
+            return self.rate(self._steps)
+        done = (self._steps - 1) / self._steps_per_epoch
+        return float(self._recipe.learning_rate * self._named.factor(done, self._steps_per_epoch))
 
     def end_epoch(self, quality: float) -> str | None:  # noqa: ARG002  # the schedule goes by steps alone
         return None

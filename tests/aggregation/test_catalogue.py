@@ -4,8 +4,9 @@ import inspect
 from importlib import import_module
 
 import pytest
-from mlb.aggregation.catalogue import DEFAULT, PATTERNS, describe_options, parse, to_json
+from mlb.aggregation.catalogue import DEFAULT, PATTERNS, parse, to_json
 from mlb.errors import UsageError
+from mlb.option import describe
 
 
 def test_defaults_are_filled_in_and_not_written() -> None:
@@ -25,7 +26,7 @@ def test_every_pattern_takes_the_options_it_lists(name: str) -> None:
     assert set(taken) == {"model", "exchange", *given} or set(taken) > {"model", "exchange", *given}
     for option in info.options:
         assert option.parse(str(option.default)) == option.default
-    assert len(describe_options(info)) == max(1, len(to_json(info)["options"]))
+    assert len(describe(info.options)) == max(1, len(to_json(info)["options"]))
 
 
 @pytest.mark.parametrize(

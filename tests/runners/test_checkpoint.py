@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,52 +18,10 @@ from mlb.results.run import RunFolder, rank_checkpoint
 from mlb.results.writer import EventLog
 from mlb.runners.checkpoint import KEPT, Checkpoints, Position, resume
 from mlb.runners.loop import TrainingLoop
-from mlb.tasks.recipe1a import Recipe1a
-from mlb.tasks.recipe2a import Recipe2a
-from mlb.tasks.recipe3a import Recipe3a
-from mlb.tasks.recipe4 import Recipe4a, Recipe4b
-from mlb.tasks.task1a import Task1a
-from mlb.tasks.task2a import Task2a
-from mlb.tasks.task3a import Task3a
-from mlb.tasks.task4a import Task4a
-from mlb.tasks.task4b import Task4b
+from small_tasks import TASKS, task_2a
 from support import example_spec
-from task_support import setup_of
 
 SPEC = example_spec(ranks=1, target=-1.0, max_epochs=3)
-
-
-def task_1a(request: Any) -> Task1a:
-    path = request.getfixturevalue("small_images")
-    return Task1a(setup_of(path), Recipe1a(depth=8, width=4, batch_per_rank=32, train_images=150))
-
-
-def task_2a(request: Any) -> Task2a:
-    return Task2a(setup_of(request.getfixturevalue("small_rows")), Recipe2a(batch_per_rank=60))
-
-
-def task_3a(request: Any) -> Task3a:
-    """Averages from the second epoch on, drops everywhere, carries its hidden state."""
-    recipe = Recipe3a(embedding=8, hidden=10, layers=2, batch_per_rank=4, bptt=70, nonmono=0, learning_rate=30.0)
-    task = Task3a(setup_of(request.getfixturevalue("small_text")), recipe)
-    task._qualities.append(0.0)
-    return task
-
-
-def task_4a(request: Any) -> Task4a:
-    """Two passes a step, drops everywhere, its rate falling on the way."""
-    recipe = Recipe4a(width=8, layers=3, pairs_per_step=20, most_pairs_per_rank=10, beam=1, longest_extra=3,
-                      warmup_steps=3, schedule_epochs=3)  # fmt: skip
-    return Task4a(setup_of(request.getfixturevalue("small_pairs")), recipe)
-
-
-def task_4b(request: Any) -> Task4b:
-    recipe = Recipe4b(width=8, feed_forward=8, heads=2, layers=1, tokens_per_rank=128, tokens_per_step=128,
-                      warmup_steps=3, beam=1, longest_extra=3)  # fmt: skip
-    return Task4b(setup_of(request.getfixturevalue("small_pairs")), recipe)
-
-
-TASKS: dict[str, Callable[[Any], Any]] = {"1a": task_1a, "2a": task_2a, "3a": task_3a, "4a": task_4a, "4b": task_4b}
 
 
 def train(task: Any, folder: RunFolder, *, position: Position | None = None, steps: int | None = None) -> list[Any]:
@@ -97,13 +54,20 @@ def events(folder: RunFolder, key: str) -> list[Any]:
     return [event for event in read_log(folder.rank_events(0)).events if event.key == key]
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_a_run_goes_on_from_any_step_to_the_same_bits(request: Any, tmp_path: Path, name: str) -> None:
+NAMED = {"schedule": "multistep:milestones=0.5+1.4+2:gamma=0.5"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [*((name, {}) for name in TASKS), ("2a", NAMED), ("3a", NAMED), ("4b", NAMED)]
+)
+def test_a_run_goes_on_from_any_step_to_the_same_bits(
+    request: Any, tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
     """Mid-epoch, at an epoch's last step and at its first: losses, qualities and weights equal those of a whole run."""
 
     def fresh() -> Any:
         torch.manual_seed(11)
-        return TASKS[name](request)
+        return TASKS[name](request, **changes)
 
     whole = train(fresh(), RunFolder(tmp_path / "whole"))
     per_epoch = sum(1 for kind, *_ in whole if kind == "step") // 3
@@ -111,7 +75,7 @@ def test_a_run_goes_on_from_any_step_to_the_same_bits(request: Any, tmp_path: Pa
         first = RunFolder(tmp_path / f"first-{cut}")
         train(fresh(), first, steps=cut)
         torch.manual_seed(99)  # whatever the process did before
-        task = TASKS[name](request)
+        task = TASKS[name](request, **changes)
         position = resume(first.checkpoint(cut), task, 0, 1)
         assert position.steps == cut
         rest = train(task, RunFolder(tmp_path / f"rest-{cut}"), position=position)
@@ -178,7 +142,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named(saved: tuple[RunFolder, Any],
         path.rename(rank_checkpoint(folder.checkpoint(20), 1))
         rank = 1
     elif damage == "other task":
-        task = task_1a(request)
+        task = TASKS["1a"](request)
     else:
         path.unlink()
     with pytest.raises(ResultsInvalid, match="is not a checkpoint that this run can go on from"):

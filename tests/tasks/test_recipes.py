@@ -63,6 +63,8 @@ def test_custom_starts_from_the_reference_and_names_what_differs() -> None:
         ({"momentum": "nan"}, "momentum=nan is not a finite number"),
         ({"nesterov": "maybe"}, "nesterov=maybe is not true or false"),
         ({"train_images": "few"}, "train_images=few is not a whole number or none"),
+        ({"precision": "float16"}, "precision cannot be 'float16'"),
+        ({"compile": "gpus"}, "compile cannot be 'gpus'. Did you mean 'gpu'"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, str], message: str) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
-from mlb.tasks.schedules import WarmupPlateau, one_cycle, warmup_and_halvings
+from mlb.errors import UsageError
+from mlb.tasks import recipes
+from mlb.tasks.named_schedules import OWN, SCHEDULES, parse
+from mlb.tasks.plateau import WarmupPlateau
+from mlb.tasks.schedules import one_cycle, warmup_and_halvings
+from small_tasks import TASKS
 
 
 def trace(
@@ -81,3 +87,86 @@ def test_task_4a_drops_where_mlbenchs_does() -> None:
     drops = [step for step in range(201, 9_696) if factors[step] != factors[step - 1]]
     assert drops == [3_879, 4_364, 4_848, 5_333]
     assert factors[-1] == 1 / 16
+
+
+# Named schedules: MLBench's functions of the step (lr_scheduler/pytorch/lr.py), worked out by hand; epoch -> factor.
+TABLES = {
+    "constant": {0: 1, 3.5: 1, 1000: 1},
+    "linear-warmup:warmup=4:start=0.2": {0: 0.2, 1: 0.4, 3: 0.8, 4: 1, 9: 1},
+    "multistep:milestones=3+5:gamma=0.1:warmup=2": {0: 0, 1: 0.5, 2: 1, 2.9: 1, 3: 0.1, 4.9: 0.1, 5: 0.01, 9: 0.01},
+    "stepping:boundaries=2+4:factors=1+0.5+0.1": {0: 1, 1.9: 1, 2: 0.5, 3.9: 0.5, 4: 0.1, 99: 0.1},
+    "stepping:boundaries=2+4:factors=0.2+1+0.1:warmup=yes": {0: 0.2, 1: 0.6, 2: 1, 4: 0.1},
+    "warmup-halvings:epochs=10:warmup=2:remain=0.4:interval=0.1:cuts=3": {
+        0: 0.01, 1: 0.1, 2: 1, 3.9: 1, 4: 0.5, 4.9: 0.5, 5: 0.25, 6: 0.125, 7: 0.125, 99: 0.125,
+    },
+    "poly:epochs=4:warmup=2": {0: 0, 1: 0.5, 2: 1, 3: 0.5625, 4: 0.25, 5: 0.0625, 6: 0, 8: 0},
+    # min_lr a quarter of the rate: ((1 - p) + sqrt(1/4) p)^2.
+    "poly:epochs=4:end=0.25": {0: 1, 2: 0.5625, 4: 0.25, 8: 0.25},
+    "inverse-root:warmup=4": {0: 0, 2: 0.5, 4: 1, 16: 0.5, 64: 0.25},
+    # These count in steps; an epoch of the table has ten.
+    "root-decay": {0: 1, 0.1: 1, 0.4: 0.5, 10: 0.1},
+    "time-decay:beta=4": {0: 0.25, 0.1: 0.2, 0.6: 0.1},
+    "shifted-decay:shift=0": {0: 1, 0.1: 1, 0.2: 0.5, 1: 0.1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TABLES)
+def test_a_named_schedule_is_mlbenchs(text: str) -> None:
+    schedule = parse(text)
+    found = {epochs: schedule.factor(epochs, 10) for epochs in TABLES[text]}
+    assert found == pytest.approx(TABLES[text])
+
+
+def test_every_named_schedule_has_a_table() -> None:
+    assert {text.partition(":")[0] for text in TABLES} == set(SCHEDULES)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("multistp", "task1a has no schedule 'multistp'. Did you mean 'multistep'"),
+        ("multistep:gama=0.1", "has no option 'gama=0.1'. Did you mean 'gamma'"),
+        ("multistep:gamma=0", "gamma of the schedule multistep cannot be '0'"),
+        ("multistep:milestones=5+3", "milestones of the schedule multistep cannot be '5+3'"),
+        ("multistep:milestones=x", "milestones of the schedule multistep cannot be 'x'"),
+        ("multistep:milestones=3:warmup=3", "the warm-up of 3 epochs reaches the first milestone, 3"),
+        ("stepping:factors=1+2", "2 boundaries part 3 factors, not 2"),
+        ("stepping:factors=1+-1+0", "factors of the schedule stepping cannot be '1+-1+0'"),
+        ("poly:epochs=0", "epochs of the schedule poly cannot be '0'"),
+        ("linear-warmup:warmup=inf", "warmup of the schedule linear-warmup cannot be 'inf'"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused_with_what_is_valid(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        recipes.choose("task1a", "custom", {"schedule": text})
+    assert words in str(raised.value.what)
+    assert raised.value.fix
+
+
+@pytest.mark.parametrize("task", OWN)
+def test_the_recipes_own_words_stay(task: str) -> None:
+    for word in OWN[task]:
+        recipes.choose(task, "custom", {"schedule": word})
+    with pytest.raises(UsageError, match=f"{task} has no schedule 'none'"):
+        recipes.choose(task, "custom", {"schedule": "none"})
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_steps_with_the_schedule_that_is_named(request: Any, name: str) -> None:
+    """From half an epoch on it steps at a quarter of the rate it began with, whatever else scales the rate."""
+    plain, named = (TASKS[name](request, schedule=text) for text in ("constant", "multistep:milestones=0.5:gamma=0.25"))
+    shares = []
+    for task in (plain, named):
+        rates = []
+        for batch in task.batches(1):
+            for part in batch.parts or (batch,):
+                objective, _ = task.forward(part)
+                objective.backward()
+            task.optimise()
+            rates.append(task._optimiser.param_groups[0]["lr"])
+        shares.append(rates)
+    assert len(shares[0]) > 3
+    ratios = [b / a for a, b in zip(*shares, strict=True)]
+    assert ratios[0] == pytest.approx(1)
+    assert ratios[-1] == pytest.approx(0.25)
+    assert sorted(ratios, reverse=True) == ratios
