@@ -13,6 +13,7 @@ The map of the house, in the order of the flow; each room's `__init__` says the 
     aggregation/  communication patterns, one file each                            (node)
     results/      run folder -> event log -> metrics -> report                     (both sides, no torch)
     errors.py     the error tree, free to all
+    option.py     what is written NAME[:OPTION=VALUE]: its options and their bounds, free to all
 """
 
 __version__ = "0.1.0"
