@@ -14,6 +14,14 @@ from typing import Any
 
 from mlb.runners.environment import describe_node
 
+PEAK_FLOPS = {"H200": 989.5e12, "H100": 989.5e12, "A100": 312e12, "L4": 121e12, "T4": 65e12}
+"""GPU -> dense bfloat16 without sparsity, by the vendor's data sheets (T4: float16); SXM boards."""
+
+
+def peak_flops(gpu: str) -> float | None:
+    """What a GPU of this name could do at most, in floating-point operations a second; None where it is not known."""
+    return next((flops for part, flops in PEAK_FLOPS.items() if part in gpu), None)
+
 
 def machine() -> str:
     """One line that says where a number comes from."""

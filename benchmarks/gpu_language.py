@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import interval, machine
+from common import interval, machine, peak_flops
 from mlb.datasets.prepare import prepare
 from mlb.tasks import recipes
 from mlb.tasks.base import Batch, Setup
@@ -25,9 +25,6 @@ from mlb.tasks.task3a import Task3a
 from mlb.tasks.task4a import Task4a
 from mlb.tasks.task4b import Task4b
 from prepare_corpus import corpus
-
-PEAK_FLOPS = {"H200": 989.5e12, "H100": 989.5e12, "A100": 312e12, "L4": 121e12, "T4": 65e12}
-"""Dense bfloat16 without sparsity, by the vendor's data sheets (T4: float16); SXM boards."""
 
 _TASKS = {"task3a": Task3a, "task4a": Task4a, "task4b": Task4b}
 
@@ -111,7 +108,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no GPU that torch can use")
     name = torch.cuda.get_device_name()
-    peak = next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+    peak = peak_flops(name)
     print(f"{machine()}; {name}", flush=True)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="mlb-language-"))
     for task in chosen.tasks or list(_TASKS):

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import interval, machine
+from common import interval, machine, peak_flops
 from input_rate import GPU_IMAGES_PER_S, picture
 from log_overhead import SPEC
 from mlb.aggregation.patterns import create
@@ -49,7 +49,6 @@ from mlb.tasks.base import Batch, Setup
 from mlb.tasks.task1b import Task1b
 from torch.utils.flop_counter import FlopCounterMode
 
-PEAK_TFLOPS = {"H100": 989.5, "H200": 989.5, "A100": 312.0}
 PICTURES, REPEATS = 64, 32
 DATA = Path(os.environ["MLB_DATA_DIR"]) if "MLB_DATA_DIR" in os.environ else None
 
@@ -182,11 +181,8 @@ def measure(name: str, task: Task1b, batches: Iterator[Batch], steps: int) -> No
     flop = flop_per_image(task, side)
     line = f"{name:26} {side} px  {rate:8.1f} images/s  {flop / 1e9:5.1f} GFLOP an image"
     line += f"  {rate * flop / 1e12:6.1f} TFLOP/s"
-    for gpu, peak in PEAK_TFLOPS.items():
-        if gpu in device_name():
-            line += (
-                f"  MFU {100 * rate * flop / 1e12 / peak:.1f} % of {peak} TFLOP/s, the limit {peak * 1e12 / flop:,.0f}"
-            )
+    if peak := peak_flops(device_name()):
+        line += f"  MFU {100 * rate * flop / peak:.1f} % of {peak / 1e12:g} TFLOP/s, the limit {peak / flop:,.0f}"
     memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
     print(f"{line}  {memory:.1f} GiB", flush=True)
 
