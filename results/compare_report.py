@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from .comparison import Comparison, Entry, Fastest, Group, Pair
 from .measure_tables import interval_text, measure_tables, number_text
@@ -12,6 +13,9 @@ from .text import count, duration, sanitise
 
 _SHARES = (0.02, 0.05, 0.1)
 """Differences that people claim."""
+_TOO_FEW: Final = f"; no winner: fewer than {MINIMUM_RUNS} runs of one of them"
+_MANY: Final = 6
+"""Configurations from which on what is said of each is a row of a table, not a line or a column."""
 
 
 def render_comparison(comparison: Comparison) -> Report:
@@ -59,10 +63,19 @@ def _verdicts(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield from _claims(comparison.groups[0])
     if comparison.fastest and not comparison.mixed and len(comparison.groups) > 2:
         yield "Fastest to the target", _fastest(comparison.fastest)
-    for pair in comparison.pairs:
-        for name, difference, less in (("Time to target", pair.times, True), ("Throughput", pair.rates, False)):
-            winner = "" if comparison.mixed else _winner(pair, difference, pairs, less_is_better=less)
-            yield f"{name}, {pair.second.name} : {pair.first.name}", _verdict(difference, winner, pair)
+    for pair in comparison.pairs if len(comparison.groups) < _MANY else ():
+        for name, words in zip(("Time to target", "Throughput"), _verdicts_of(comparison, pair), strict=True):
+            yield f"{name}, {pair.second.name} : {pair.first.name}", words
+
+
+def _verdicts_of(comparison: Comparison, pair: Pair) -> tuple[str, str]:
+    """On the time to target, and on the throughput."""
+
+    def said(difference: Difference, *, less_is_better: bool) -> str:
+        winner = _winner(pair, difference, len(comparison.pairs), less_is_better=less_is_better)
+        return _verdict(difference, "" if comparison.mixed else winner, pair)
+
+    return said(pair.times, less_is_better=True), said(pair.rates, less_is_better=False)
 
 
 def _claims(group: Group) -> Iterator[tuple[str, str]]:
@@ -83,7 +96,7 @@ def _verdict(difference: Difference, winner: str, pair: Pair) -> str:
     if difference.ratio is None:
         return "not compared: not every run that ended reached the target"
     if difference.interval is None or difference.p_value is None:
-        return f"{difference.ratio:.3g} x; no winner: fewer than {MINIMUM_RUNS} runs of one of them"
+        return f"{difference.ratio:.3g} x{_TOO_FEW}"
     between = f"{difference.interval.low:.3g} to {difference.interval.high:.3g}"
     numbers = f"{difference.ratio:.3g} x (95 % interval {between}, p = {difference.p_value:.2g})"
     if winner:
@@ -111,7 +124,9 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
     names = tuple(f"{group.name}" for group in comparison.groups)
     if comparison.differences:
         rows = tuple((sanitise(key, 40), *(sanitise(v, 60) for v in values)) for key, values in comparison.differences)
-        yield Table("Differences of configuration", ("what", *names), rows)
+        told = (("what", *names), *rows)
+        head, *rest = zip(*told, strict=True) if len(names) >= _MANY else told
+        yield Table("Differences of configuration", head, tuple(rest))
     yield Table(
         "Groups",
         (
@@ -129,6 +144,16 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
             "Olympic mean: without the least and the greatest. Intervals: bootstrap of the median; none below 3 runs.",
         ),
     )
+    if len(names) >= _MANY and comparison.pairs:
+        against = [
+            (
+                f"{pair.second.name} : {pair.first.name}",
+                *(w.removesuffix(_TOO_FEW) for w in _verdicts_of(comparison, pair)),
+            )
+            for pair in comparison.pairs
+        ]
+        few = f"A ratio alone: no winner is called with fewer than {MINIMUM_RUNS} runs of one of the two."
+        yield Table("One against another", ("pair", "time to target", "throughput"), tuple(against), notes=(few,))
     yield from measure_tables(comparison)
     yield Table(
         "Every run",

@@ -14,6 +14,7 @@ from mlb.pages.page import comparison_page, picture, pictures, run_page
 from mlb.pages.plot import Chart
 from mlb.pages.png import ZOOM, png_of
 from mlb.results.compare import compare, entry_of
+from mlb.results.compare_report import render_comparison
 from mlb.results.comparison import Entry
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
@@ -207,6 +208,22 @@ def test_a_comparison_shows_the_differences_first(tmp_path: Path) -> None:
     )
     for axis in ("time", "steps", "samples"):
         assert f'id="quality-{axis}"' in html
+
+
+def test_many_configurations_are_rows(tmp_path: Path) -> None:
+    """Of twenty patterns a column each, and two lines of verdict each, nobody could read."""
+    made = entries(tmp_path, *({"backend": f"backend-{i}"} for i in range(7)))
+    tables = {table.title: table for table in render_comparison(compare(made)).tables}
+    differences = tables["Differences of configuration"]
+    assert differences.headers == ("what", "backend")
+    assert differences.rows[0] == ("A", "backend-0")
+    assert len(differences.rows) == 7
+    against = tables["One against another"]
+    assert against.rows[0] == ("B : A", "1 x", "1 x")
+    assert not any("B : A" in name for name, _ in render_comparison(compare(made)).rows)
+    few = render_comparison(compare(made[:3]))
+    assert any("B : A" in name for name, _ in few.rows)
+    assert "One against another" not in {table.title for table in few.tables}
 
 
 def test_the_launch_is_when_the_header_says(tmp_path: Path) -> None:
