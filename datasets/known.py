@@ -110,6 +110,7 @@ A9A = DataSet(
 
 EPSILON = DataSet(
     name="epsilon",
+    large=True,
     title="epsilon (PASCAL challenge 2008)",
     licence="research use, see the LIBSVM page",
     kind="libsvm",

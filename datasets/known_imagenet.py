@@ -16,6 +16,7 @@ _TERMS = (
 
 IMAGENET = DataSet(
     name="imagenet",
+    large=True,
     title="ImageNet (ILSVRC 2012)",
     licence="research use, not to be handed on (Russakovsky et al., 2015, arXiv:1409.0575)",
     kind="imagenet",

@@ -52,6 +52,7 @@ def _wmt(year: int, longest: int, commentary: str, archive: Archive) -> DataSet:
         sources.append(Source(archives=archives))
     return DataSet(
         name=f"wmt{year}-en-de",
+        large=True,
         title=f"WMT{year} English-German",
         licence="research use, see the pages of WMT",
         kind="parallel",

@@ -152,12 +152,15 @@ def how_to_get(dataset: DataSet) -> str:
         f"Put these files into DIR/{dataset.folder}/ and name DIR with --data-dir DIR or MLB_DATA_DIR=DIR:\n"
         f"{table}\n"
         f"{had_from}"
-        f"{_INSTEAD.get(dataset.kind, _INSTEAD_OF_ANY)}"
+        f"{_instead(dataset)}"
     )
 
 
-_INSTEAD = {"text": "Or train on generated text, which needs no file and no network: --data synthetic"}
-_INSTEAD_OF_ANY = "A task's `--goal smoke` needs much smaller data; `mlb data status TASK` shows what is here."
+def _instead(dataset: DataSet) -> str:
+    if dataset.kind == "text":
+        return "Or train on generated text, which needs no file and no network: --data synthetic"
+    shows = "`mlb data status TASK` shows what is here."
+    return f"The task's `--goal smoke` needs much smaller data; {shows}" if dataset.large else shows
 
 
 def _fault(folder: Path) -> str:

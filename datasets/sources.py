@@ -96,6 +96,8 @@ class DataSet:
     """Number of distinct words that preparing the pinned files must give; None: not pinned."""
     options: Mapping[str, int | str] = field(default_factory=dict)
     """What the maker has to know besides the files: the number of features, the two languages."""
+    large: bool = False
+    """Whether the smoke goal of the task that trains on it takes other, much smaller data."""
     terms: str = ""
     """How people get the files where nobody else may hand them out."""
     of: str = ""
