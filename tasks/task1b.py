@@ -234,7 +234,7 @@ class Task1b:
             "global_batch_size": recipe.images_per_step,
             "train_samples": self._images,
             "eval_samples": len(self._feed.images.index("valid")),
-            "opt_name": recipe.optimiser,
+            "opt_name": "lars" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser,
             "opt_base_learning_rate": recipe.learning_rate,
             "opt_weight_decay": recipe.weight_decay,
             **asdict(recipe),

@@ -46,6 +46,21 @@ def make(path: Path, rank: int = 0, world: int = 1, recipe: Recipe1b = TINY, wor
     return Task1b(setup_of(path, rank, world), recipe, workers=workers)
 
 
+@pytest.mark.parametrize(
+    ("name", "made"), [("lars", "LARS"), ("recipe", "LARS"), ("sgd", "SGD"), ("adamw", "AdamW"), ("muon", "Together")]
+)
+def test_it_trains_with_the_optimiser_that_is_named(few_images: Path, name: str, made: str) -> None:
+    """It once took any other than LARS for SGD."""
+    task = make(few_images, recipe=replace(TINY, optimiser=name))
+    assert type(task._optimiser).__name__ == made
+    assert task.hyperparameters()["opt_name"] == {"recipe": "lars"}.get(name, name)
+
+
+def test_a_schedule_by_name_is_stepped_by(few_images: Path) -> None:
+    task = make(few_images, recipe=replace(TINY, schedule="multistep:milestones=0.5:gamma=0.25"))
+    assert [task.rate(step) for step in range(4)] == pytest.approx([0.5, 0.5, 0.125, 0.125])
+
+
 def test_a_step_is_the_same_images_for_any_number_of_ranks(few_images: Path) -> None:
     """Every image once an epoch, none lost, augmented alike wherever it lands; passes of at most five images."""
 
