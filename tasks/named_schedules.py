@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -47,15 +48,10 @@ class Schedule:
     name: str
     options: Options
 
-    def factor(self, epochs: float, steps_per_epoch: float) -> float:
-        """The factor of the recipe's learning rate for the step after so many epochs.
-
-        Args:
-            epochs: done so far, with the part of the present one.
-            steps_per_epoch: their mean number, by which the decays that count in steps go.
-        """
+    def factor(self, steps: float, steps_per_epoch: float) -> float:
+        """The factor of the recipe's learning rate for the step after so many, of which an epoch has so many."""
         info = SCHEDULES[self.name]
-        return info.factor(self.options, epochs * steps_per_epoch if info.in_steps else epochs)
+        return info.factor(self.options, steps if info.in_steps else steps / steps_per_epoch)
 
 
 RECIPES_OWN: Final = "recipe"
@@ -105,6 +101,7 @@ def parse(text: str) -> Schedule:
     return Schedule(name, options)
 
 
+@lru_cache
 def numbers(text: str) -> tuple[float, ...]:
     """The numbers in `30+60.5`, which rise from above 0.
 
@@ -117,6 +114,7 @@ def numbers(text: str) -> tuple[float, ...]:
     return found
 
 
+@lru_cache
 def factors(text: str) -> tuple[float, ...]:
     """The numbers in `1+0.1+0`, none below 0; raises as `numbers`."""
     try:

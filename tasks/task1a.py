@@ -154,7 +154,7 @@ class Task1a:
             total = max(1, round(self.recipe.cycle_epochs * self._steps_per_epoch))
             rate = self._peak * one_cycle(self._steps, total, self.recipe.peak_at)
         if self._named:
-            rate = self._peak * self._named.factor(self._steps / self._steps_per_epoch, self._steps_per_epoch)
+            rate = self._peak * self._named.factor(self._steps, self._steps_per_epoch)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()

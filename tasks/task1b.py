@@ -184,7 +184,7 @@ class Task1b:
         """The learning rate of a step, from 0."""
         recipe, steps_per_epoch = self.recipe, len(self._steps_of_epoch)
         if self._named:
-            return recipe.learning_rate * self._named.factor(step / steps_per_epoch, steps_per_epoch)
+            return recipe.learning_rate * self._named.factor(step, steps_per_epoch)
         if recipe.schedule == "one-cycle":
             total = max(1, round(recipe.cycle_epochs * steps_per_epoch))
             return recipe.learning_rate * one_cycle(step, total, recipe.warmup_epochs / recipe.cycle_epochs)

@@ -108,7 +108,7 @@ class Task2a:
     def optimise(self) -> None:
         rate = self._schedule.rate
         if self._named:
-            rate = self._peak * self._named.factor(self._steps / self._steps_per_epoch, self._steps_per_epoch)
+            rate = self._peak * self._named.factor(self._steps, self._steps_per_epoch)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()

@@ -134,7 +134,8 @@ class Task3a:
             rate *= one_cycle(self._trained - 1, max(1, total), self.recipe.peak_at)
         if self._named:
             rows = self._train_TB.shape[0] - 1
-            rate *= self._named.factor((self._trained - self._length) / rows, rows / self.recipe.bptt)
+            done = self._trained - self._length
+            rate *= self._named.factor(done / self.recipe.bptt, rows / self.recipe.bptt)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()

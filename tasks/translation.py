@@ -141,8 +141,7 @@ class Translation:
     def _rate(self) -> float:
         if not self._named:
             return self.rate(self._steps)
-        done = (self._steps - 1) / self._steps_per_epoch
-        return float(self._recipe.learning_rate * self._named.factor(done, self._steps_per_epoch))
+        return float(self._recipe.learning_rate * self._named.factor(self._steps - 1, self._steps_per_epoch))
 
     def end_epoch(self, quality: float) -> str | None:  # noqa: ARG002  # the schedule goes by steps alone
         return None

@@ -113,7 +113,7 @@ TABLES = {
 @pytest.mark.parametrize("text", TABLES)
 def test_a_named_schedule_is_mlbenchs(text: str) -> None:
     schedule = parse(text)
-    found = {epochs: schedule.factor(epochs, 10) for epochs in TABLES[text]}
+    found = {epochs: schedule.factor(epochs * 10, 10) for epochs in TABLES[text]}
     assert found == pytest.approx(TABLES[text])
 
 
