@@ -128,14 +128,13 @@ class Task3a:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         rate = self._learning_rate * self._length / self.recipe.bptt
         self._trained += self._length
+        rows = self._train_TB.shape[0] - 1
         if self.recipe.schedule == "one-cycle":
-            total = round(self.recipe.cycle_epochs * (self._train_TB.shape[0] - 1))
+            total = round(self.recipe.cycle_epochs * rows)
             # Counted in rows of the text: how many sequences an epoch has is drawn.
             rate *= one_cycle(self._trained - 1, max(1, total), self.recipe.peak_at)
         if self._named:
-            rows = self._train_TB.shape[0] - 1
-            done = self._trained - self._length
-            rate *= self._named.factor(done / self.recipe.bptt, rows / self.recipe.bptt)
+            rate *= self._named.factor((self._trained - self._length) / self.recipe.bptt, rows / self.recipe.bptt)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()
