@@ -53,11 +53,12 @@ def make_page(path: Path) -> dict[str, object]:
     """Make the page and say what it took."""
     clock = [time.monotonic()]
     from ..pages.page import run_page
+    from ..results.extent import BUCKETS
     from ..results.metrics import compute
 
     folder = RunFolder(path)
     clock.append(time.monotonic())
-    metrics = compute(folder)
+    metrics = compute(folder, BUCKETS)
     clock.append(time.monotonic())
     page = run_page(folder, metrics)
     clock.append(time.monotonic())

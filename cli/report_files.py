@@ -13,6 +13,7 @@ from ..pages.plot import Chart
 from ..pages.png import png_of
 from ..results.compare import compare, entry_of
 from ..results.export import export
+from ..results.extent import BUCKETS
 from ..results.files import write_bytes
 from ..results.flat import to_csv
 from ..results.metrics import compute
@@ -83,7 +84,7 @@ def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> N
         UsageError: a file cannot be written, or the runs do not belong side by side.
         PreflightError: what draws PNG files is not installed.
     """
-    runs = [compute(folder) for folder in folders]
+    runs = [compute(folder, BUCKETS) for folder in folders]
     if files.csv:
         write(files.csv, to_csv(runs))
     if not files.drawn:

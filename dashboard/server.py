@@ -24,6 +24,7 @@ from ..pages.page import comparison_page, page, run_page
 from ..provisioner.runs import find
 from ..results import archive
 from ..results.compare import compare, entry_of
+from ..results.extent import BUCKETS
 from ..results.metrics import compute
 from ..results.report import last_words
 from . import actions
@@ -210,7 +211,7 @@ class _Pages:
 
     def _report(self, run: str) -> str:
         folder = find(self.home.runs_dir, run)
-        return run_page(folder, compute(folder))
+        return run_page(folder, compute(folder, BUCKETS))
 
     def _compare(self, names: Sequence[str], mixed: bool) -> str:
         folders = [find(self.home.runs_dir, name.replace("/", "")) for name in names]

@@ -10,6 +10,7 @@ from typing import Final
 
 from ..errors import UsageError, did_you_mean
 from .comparison import Comparison, Effect, Entry, Fastest, Group, Pair
+from .extent import BUCKETS
 from .measures import samples_of
 from .metrics import Metrics, compute
 from .run import RunFolder, RunSpec
@@ -30,12 +31,12 @@ _IDENTITY: Final = frozenset(
 
 
 def entry_of(folder: RunFolder, metrics: Metrics | None = None) -> Entry:
-    """A run to compare; its metrics are computed where they are not given.
+    """A run to compare; its metrics, with its series, are computed where they are not given.
 
     Raises:
         ResultsInvalid: it cannot be read.
     """
-    metrics = metrics or compute(folder)
+    metrics = metrics or compute(folder, BUCKETS)
     return Entry(metrics, metrics.series.progress if metrics.series else ())
 
 

@@ -11,7 +11,7 @@ from .communication import Communication, communication_of
 from .consistency import Consistency, consistency_of, warnings_about
 from .cost import cost_of, energy_j_of
 from .doubts import doubts_about
-from .extent import BUCKETS, Extent, extent_of, guess_extent
+from .extent import Extent, extent_of, guess_extent
 from .health import CORRUPT_SHOWN
 from .line import finite
 from .overhead import MeasuringCost, measuring_cost
@@ -66,7 +66,7 @@ class Metrics:
     """Of the nodes that were sampled."""
     consistency: Consistency
     series: Series | None
-    """The run over time; None while there is nothing to show."""
+    """The run over time; None where nobody asked for it, and while there is nothing to show."""
     records: tuple[RankRecord, ...]
     """Of the ranks that have a log."""
     own_ranks: tuple[int, ...]
@@ -154,17 +154,17 @@ class Metrics:
         return plain
 
 
-def compute(folder: RunFolder, buckets: int = BUCKETS) -> Metrics:
+def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
     """The metrics of the run in `folder`, finished or not.
 
     Args:
-        buckets: of its series.
+        buckets: of its series, which takes a quarter more time; 0 for none.
 
     Raises:
         ResultsInvalid: it is no run folder, or a log in it cannot be read or has a format of another version.
     """
     spec = folder.read_spec()
-    guessed = guess_extent(folder, spec, buckets)
+    guessed = guess_extent(folder, spec, buckets) if buckets else None
     reduction, communication = communication_of(folder, spec, guessed)
     records = reduction.records
     nodes, broken = _statuses(folder, spec)
@@ -199,7 +199,9 @@ def compute(folder: RunFolder, buckets: int = BUCKETS) -> Metrics:
         measuring_cost=measuring_cost(records),
         resources=tuple(_resources(folder, spec)),
         consistency=consistency,
-        series=_series(folder, reduction, guessed, extent_of(records, zero, split.wall_s, buckets)),
+        series=_series(folder, reduction, guessed, extent_of(records, zero, split.wall_s, buckets))
+        if buckets
+        else None,
         records=records,
         own_ranks=reduction.joined_ranks,
         failure=failure_of(records, nodes) if status in FAILURES else None,

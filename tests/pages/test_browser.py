@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mlb.pages.page import run_page
+from mlb.results.extent import BUCKETS
 from mlb.results.metrics import compute
 from stories import small_run
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.system
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page")
     folder = small_run(path).folder
-    metrics = compute(folder)
+    metrics = compute(folder, BUCKETS)
     file = path / "report.html"
     file.write_text(run_page(folder, metrics))
     return file

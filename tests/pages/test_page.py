@@ -16,6 +16,7 @@ from mlb.pages.png import ZOOM, png_of
 from mlb.results.compare import compare, entry_of
 from mlb.results.compare_report import render_comparison
 from mlb.results.comparison import Entry
+from mlb.results.extent import BUCKETS
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
 from mlb.results.run import RunFolder
@@ -53,7 +54,7 @@ class Page(HTMLParser):
 
 
 def page_of(folder: RunFolder) -> str:
-    metrics = compute(folder)
+    metrics = compute(folder, BUCKETS)
     return run_page(folder, metrics)
 
 
@@ -153,7 +154,7 @@ def test_many_ranks_and_steps_stay_small(tmp_path: Path) -> None:
 
 def test_the_bars_of_a_rank_are_as_long_as_its_time(tmp_path: Path) -> None:
     run = small_run(tmp_path)
-    metrics = compute(run.folder)
+    metrics = compute(run.folder, BUCKETS)
     bars = next(c for c in charts_of(metrics) if c.id == "split-by-rank")
     assert metrics.split.wall_s
     for part in (phase for phase in PHASES if phase != "communication"):
@@ -171,7 +172,7 @@ def test_every_chart_is_a_file_of_its_own(tmp_path: Path) -> None:
     import xml.etree.ElementTree as ET
 
     run = small_run(tmp_path)
-    metrics = compute(run.folder)
+    metrics = compute(run.folder, BUCKETS)
     drawn = dict(pictures(charts_of(metrics)))
     assert set(drawn) == CHARTS
     for text in drawn.values():
@@ -281,7 +282,7 @@ def test_one_rank_waits_for_nobody(tmp_path: Path) -> None:
 
 def test_a_narrow_chart_says_the_same(tmp_path: Path) -> None:
     folder = small_run(tmp_path).folder
-    metrics = compute(folder)
+    metrics = compute(folder, BUCKETS)
     for chart in charts_of(metrics):
         small = narrow(chart)
         assert small.width == NARROW

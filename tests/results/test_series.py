@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlb.results.extent import BUCKETS
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
 
@@ -29,7 +30,7 @@ def test_the_buckets_add_up_to_the_split(small_run, tmp_path: Path) -> None:
 
 def test_evaluations_know_what_was_trained_on_before_them(small_run, tmp_path: Path) -> None:
     run = small_run(tmp_path)
-    series = compute(run.folder).series
+    series = compute(run.folder, BUCKETS).series
     assert series is not None
     counts = [(p.epoch, p.split, p.steps, p.samples, p.tokens) for p in series.progress]
     assert counts == [
@@ -59,7 +60,7 @@ def test_nothing_is_lost_between_buckets(story, run_at, tmp_path_factory, phases
 
 def test_a_run_without_a_log_has_no_series(run_at, tmp_path: Path) -> None:
     run = run_at(tmp_path)
-    assert compute(run.folder).series is None
+    assert compute(run.folder, BUCKETS).series is None
 
 
 def test_lines_that_lack_their_fields_are_left_out(story, run_at, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_lines_that_lack_their_fields_are_left_out(story, run_at, tmp_path: Path
     tale.event("step", step=0).event("stage", name=7, start_ns=1, duration_ns=1).event("eval_stop")
     tale.step(*[MS] * 7).event("eval_accuracy", value=3.0)
     run = run_at(tmp_path, ranks=1).tell(tale.stop())
-    series = compute(run.folder).series
+    series = compute(run.folder, BUCKETS).series
     assert series is not None
     assert series.amounts["steps"].sum() == pytest.approx(1)
     assert len(series.progress) == 1
