@@ -20,14 +20,14 @@ from ..provisioner.fleet import Fleet
 from ..provisioner.launch import begin_on_fleet, launch_on_fleet, request_stop
 from ..provisioner.nodes import Node
 from ..provisioner.plan import LaunchPlan, Place, candidate_ports, plan
-from ..provisioner.shape import Shape, choose
+from ..provisioner.shape import Shape
 from ..provisioner.ssh import SshTransport
 from ..results.cost import Rent
 from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
 from .bench_health import caveats_of, health_of, limits_of
 from .bench_run import Started, debug_stage
-from .bench_spec import Ask, Where, make_spec, new_run_id, prepare
+from .bench_spec import Ask, Where, make_spec, new_run_id, prepare, shape_of
 from .console import note, progress
 from .dirs import cache_dir, runs_dir
 from .fleets import doors_to, let_go, watcher
@@ -65,17 +65,16 @@ def start_on(fleet: Fleet, request: Request) -> Started:
     return Started(spec, folder, ask.goal, interrupted)
 
 
-def planned_on(fleet: Fleet, request: Request) -> LaunchPlan:
-    """The plan of a request as far as it is known without asking a node: cores, home folders and environments are the
-    nodes' affair."""
+def spec_on(fleet: Fleet, request: Request) -> RunSpec:
+    """What would be run, as far as it is known without asking a node: cores and memory are the nodes' affair."""
     ask, where, _ = Ask.of(request), where_on(fleet, request), limits_of(request)
     nodes, memory_bytes = known_nodes(fleet, where.node_names, request.ranks), ask.goal.memory_bytes_per_rank
     shape = shape_on(nodes, fleet, request, memory_bytes)
-    return plan_of(make_spec(ask, shape, prepare(ask, shape), where), fleet)
+    return make_spec(ask, shape, prepare(ask, shape), where)
 
 
 def plan_of(spec: RunSpec, fleet: Fleet) -> LaunchPlan:
-    """The plan of a run, with what only the nodes know left open."""
+    """The plan of a run, with what only the nodes know left open: home folders and environments."""
     by_name = {node.name: node for node in fleet.nodes}
     home, python = PurePosixPath("~/.mlb"), "~/.mlb/env/FINGERPRINT/bin/python"
     names = spec.node_names
@@ -201,18 +200,7 @@ def shape_on(nodes: Sequence[Node], fleet: Fleet, request: Request, memory_bytes
     Raises:
         UsageError, PreflightError: a node lacks the cores, GPUs or memory that were asked for.
     """
-    each = request.gpus if request.gpus is not None else request.ranks
-    backend = "nccl" if request.gpus else request.backend
-    shapes = [
-        choose(
-            _share_of(node, fleet),
-            ranks=each,
-            backend=backend,
-            memory_bytes_per_rank=memory_bytes_per_rank,
-            oversubscribe=request.oversubscribe,
-        )
-        for node in nodes
-    ]
+    shapes = [shape_of(_share_of(node, fleet), request, memory_bytes_per_rank) for node in nodes]
     smallest = min(shapes, key=lambda shape: shape.ranks)
     if len({shape.backend for shape in shapes}) > 1:
         raise UsageError("Some of the nodes have GPUs, others none.", fix="Use all nodes' CPUs with: --backend gloo")

@@ -14,13 +14,13 @@ from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
 from ..provisioner.runs import RunState, going_on
-from ..provisioner.shape import Shape, choose
+from ..provisioner.shape import Shape
 from ..provisioner.transport import LocalTransport
 from ..results.raw import points_of, report_of, to_json
 from ..results.run import RunFolder, RunSpec, write_json
 from ..results.table import markdown_of, text_of
 from . import config, fleets
-from .bench_spec import Where, new_run_id
+from .bench_spec import Where, new_run_id, shape_of
 from .console import note, result_width, show_json, show_text
 from .dirs import runs_dir
 from .edge import INTERRUPTED
@@ -83,13 +83,7 @@ def _spec_here(request: Request) -> RunSpec:
     machine = this_machine()
     if request.backend is None and not machine.gpus and not request.gpus:
         request = replace(request, backend=_widest())
-    shape = choose(
-        machine,
-        ranks=request.ranks if request.gpus is None else request.gpus,
-        backend="nccl" if request.gpus else request.backend,
-        memory_bytes_per_rank=_memory(request),
-        oversubscribe=request.oversubscribe,
-    )
+    shape = shape_of(machine, request, _memory(request))
     return _spec(request, shape, Where(new_run_id(TASK, fleets.THIS_MACHINE), fleets.THIS_MACHINE))
 
 

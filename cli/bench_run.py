@@ -9,12 +9,11 @@ from ..errors import UsageError
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
-from ..provisioner.shape import choose
 from ..provisioner.transport import LocalTransport
 from ..results.run import RunFolder, RunSpec
 from ..tasks.catalogue import Goal
 from . import fleets
-from .bench_spec import Ask, Where, make_spec, new_run_id, prepare
+from .bench_spec import Ask, Where, make_spec, new_run_id, prepare, shape_of
 from .console import note, show_json, show_text
 from .dirs import runs_dir
 from .edge import debugging
@@ -71,13 +70,26 @@ def start(request: Request) -> Started:
 
 def planned(request: Request) -> LaunchPlan:
     """The plan of a request, as far as it is known without asking a node."""
+    fleet, spec = fleets.chosen(request.fleet), spec_of(request)
+    if fleet is None:
+        return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
+    from .bench_fleet import plan_of
+
+    return plan_of(spec, fleet)
+
+
+def spec_of(request: Request) -> RunSpec:
+    """What would be run, as far as it is known without asking a node.
+
+    Raises:
+        UsageError, PreflightError: it cannot be.
+    """
     fleet = fleets.chosen(request.fleet)
     if fleet is None:
-        spec, _ = _ask_here(request)
-        return plan_local(spec, RunFolder(runs_dir() / spec.run_id))
-    from .bench_fleet import planned_on
+        return _ask_here(request)[0]
+    from .bench_fleet import spec_on
 
-    return planned_on(fleet, request)
+    return spec_on(fleet, request)
 
 
 def _start_here(request: Request) -> Started:
@@ -102,13 +114,7 @@ def _ask_here(request: Request) -> tuple[RunSpec, Ask]:
             f"This machine is one node, not {request.nodes}.",
             fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
         )
-    shape = choose(
-        this_machine(),
-        ranks=request.ranks if request.gpus is None else request.gpus,
-        backend="nccl" if request.gpus else request.backend,
-        memory_bytes_per_rank=ask.goal.memory_bytes_per_rank,
-        oversubscribe=request.oversubscribe,
-    )
+    shape = shape_of(this_machine(), request, ask.goal.memory_bytes_per_rank)
     prepared = prepare(ask, shape)
     debug_stage("data ready", ask.asked_ns)
     return make_spec(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..aggregation import catalogue as patterns
 from ..errors import UsageError
+from ..provisioner.nodes import Node
 from ..provisioner.runs import going_on
-from ..provisioner.shape import Shape
+from ..provisioner.shape import Shape, choose
 from ..results.cost import Rent
 from ..results.run import RunSpec
 from ..tasks import catalogue
@@ -79,6 +80,40 @@ class Where:
     rent: Rent = field(default_factory=lambda: Rent(0.0))
     network: str = ""
     """What the nodes' check before the run saw the backend go over."""
+
+
+def shape_of(node: Node, request: Request, memory_bytes_per_rank: int) -> Shape:
+    """The ranks of a request on one node.
+
+    Args:
+        memory_bytes_per_rank: what a rank needs on a CPU.
+
+    Raises:
+        UsageError, PreflightError: as `choose`; or --gpus says something else than --backend or --ranks.
+    """
+    ranks, backend = request.ranks, request.backend
+    if request.gpus is not None:
+        # Neither may win in silence: of two runs that differ in the other alone, both would be the same run.
+        if backend not in (None, "nccl"):
+            raise _beside_gpus(request.gpus, "backend", backend, "nccl", "Ranks on GPUs talk over nccl.")
+        if ranks not in (None, request.gpus):
+            raise _beside_gpus(request.gpus, "ranks", ranks, request.gpus, "Each rank has a GPU, and each GPU a rank.")
+        ranks, backend = request.gpus, "nccl"
+    return choose(
+        node,
+        ranks=ranks,
+        backend=backend,
+        memory_bytes_per_rank=memory_bytes_per_rank,
+        oversubscribe=request.oversubscribe,
+    )
+
+
+def _beside_gpus(gpus: int, name: str, value: object, valid: object, why: str) -> UsageError:
+    return UsageError(
+        f"--gpus {gpus} and --{name} {value} exclude each other.",
+        why=why,
+        fix=f"Leave one of them out, or say --{name} {valid}; a setting in mlb.toml or MLB_{name.upper()} counts, too.",
+    )
 
 
 def prepare(ask: Ask, shape: Shape) -> Prepared:

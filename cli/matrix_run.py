@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import Interrupted, MlbError, PreflightError, RunFailed, UsageError
+from ..provisioner.fleet import Fleet
 from ..provisioner.runs import RunState
 from ..results.matrix import (
     BROKEN,
+    LOST,
     SUCCEEDED,
     Cell,
     Matrix,
@@ -24,7 +27,8 @@ from ..results.matrix import (
     write_matrix,
 )
 from ..results.matrix_compare import words_of
-from ..results.run import RunFolder
+from ..results.node import is_loss
+from ..results.run import RunFolder, RunSpec
 from ..results.text import count, duration
 from ..tasks import catalogue
 from . import bench_run
@@ -81,8 +85,8 @@ def matrix_for(
     asked = {
         **{key: value for key, value in plain(request).items() if key not in _CIRCUMSTANCES},
         "fleet": name,
-        # A fleet of the same name that was made anew is another one.
         "fleet_ends": fleet.expires_at if fleet else None,
+        **(_identity_of(fleet) if fleet else {}),
         "configurations": [dict(changes) for changes in configurations],
         "repeats": repeats,
         "first_seed": first_seed(request),
@@ -105,22 +109,51 @@ def matrix_for(
     return matrices_dir() / matrix.matrix_id, matrix
 
 
+def _identity_of(fleet: Fleet) -> dict[str, Any]:
+    """What tells a fleet from others of its name: made anew, of another size, of other hosts.
+
+    A rented machine that was replaced keeps its name; a host that somebody has is the one at its address.
+    """
+    by_address = fleet.cloud == "ssh"
+    hosts = [f"{node.ssh_host}:{node.ssh_port}" if by_address else node.name for node in fleet.nodes]
+    return {"fleet_begun": fleet.created_unix_s, "fleet_nodes": hosts}
+
+
 def refuse_what_cannot_be(request: Request, configurations: Sequence[Mapping[str, Any]]) -> None:
-    """Look every configuration up, then plan it.
+    """Look every configuration up, then say what it would run.
 
     Raises:
-        UsageError, PreflightError: names the first configuration that cannot be run, and why.
+        UsageError, PreflightError: names the first configuration that cannot be run, and why; or two that are the same.
     """
     wanted = [(changes, request_of(request, changes)) for changes in configurations]
     # First what needs no data: a wrong word is said before anything is downloaded.
-    for look in (Ask.of, bench_run.planned):
-        for changes, one in wanted:
-            try:
-                look(one)
-            except (UsageError, PreflightError) as error:
-                if changes:
-                    error.what = f"{words_of(changes)}: {error.what}"
-                raise
+    for changes, one in wanted:
+        with _named(changes):
+            Ask.of(one)
+    known: list[tuple[Mapping[str, Any], RunSpec]] = []
+    for changes, one in wanted:
+        with _named(changes):
+            spec = bench_run.spec_of(one)
+        work = replace(spec, run_id="", created_unix_ns=0, launched_unix_ns=0, beside=())
+        for others, other in known:
+            if work == other:
+                raise UsageError(
+                    f"{words_of(others)} and {words_of(changes)} are the same run.",
+                    why=f"Both come to {spec.ranks} ranks over {spec.backend}, and all else is alike.",
+                    fix="Leave one of them out, or the option that decides for both.",
+                )
+        known.append((changes, work))
+
+
+@contextmanager
+def _named(changes: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, an error names the configuration."""
+    try:
+        yield
+    except (UsageError, PreflightError) as error:
+        if changes:
+            error.what = f"{words_of(changes)}: {error.what}"
+        raise
 
 
 def run_all(folder: Path, matrix: Matrix, request: Request) -> tuple[Matrix, bool]:
@@ -182,6 +215,7 @@ def _run_cell(folder: Path, matrix: Matrix, index: int, request: Request) -> Mat
         return matrix
     note(f"{error.what} {error.why}".strip())
     if not isinstance(error, Interrupted) and not matrix.settled(matrix.cells[index]):
+        note(f"the run is not counted; the same command makes it again and goes on with {matrix.matrix_id}")
         raise error
     return matrix
 
@@ -194,8 +228,8 @@ def _begun(cell: Cell) -> RunFolder | None:
     with watcher(run) as watch:
         watch.look_once()
         state = watch.state()
-    if state.over and state.state not in (SUCCEEDED, *BROKEN):
-        note(f"the run {run.run_id} did not come to its own end ({state.state}): it is not counted, and made again")
+    if state.over and _outcome(state) not in (SUCCEEDED, *BROKEN):
+        note(f"the run {run.run_id} did not come to its own end ({_outcome(state)}): it is not counted, and made again")
         return None
     return run
 
@@ -204,5 +238,10 @@ def _ended(matrix: Matrix, index: int, run: RunFolder, state: RunState) -> tuple
     try:
         settle(run, state)
     except (RunFailed, Interrupted) as error:
-        return matrix.with_cell(index, state=state.state, why=error.what), error
-    return matrix.with_cell(index, state=state.state), None
+        return matrix.with_cell(index, state=_outcome(state), why=error.what), error
+    return matrix.with_cell(index, state=_outcome(state)), None
+
+
+def _outcome(state: RunState) -> str:
+    """How a cell's run ended: one that lost a node says nothing of its configuration."""
+    return LOST if state.state == "failed" and is_loss(state.nodes) else state.state

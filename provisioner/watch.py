@@ -148,7 +148,7 @@ class Watch:
         state = "failed" if how == "lost" else "interrupted"
         last = self._status(node) or NodeStatus(node, "running", 0, 0, 0)
         if not last.final:
-            now = replace(last, state=state, message=words[how], stopped_unix_ns=time.time_ns())
+            now = replace(last, state=state, message=words[how], stopped_unix_ns=time.time_ns(), lost=(node,))
             write_json(self.folder.node_status(node), now)
 
     def _status(self, node: int) -> NodeStatus | None:

@@ -23,6 +23,8 @@ from .run import write_json
 SCHEMA_VERSION = 1
 
 SUCCEEDED: Final = "succeeded"
+LOST: Final = "lost"
+"""Of a cell: a node of the run, or the way to it, was lost."""
 BROKEN: Final = ("failed", "hang")
 """States of a run that failed by itself. One that was lost, stopped or interrupted says nothing and is run again."""
 

@@ -109,6 +109,11 @@ def first_failure(nodes: Sequence[NodeStatus]) -> tuple[int, RankFailure] | None
     return node.node, failure
 
 
+def is_loss(nodes: Sequence[NodeStatus]) -> bool:
+    """Whether a run failed of a node, or the way to it, that was lost, and of nothing that ran on it."""
+    return lost_node(nodes) is not None and all(f.collateral for node in nodes for f in node.failures)
+
+
 def lost_node(nodes: Sequence[NodeStatus]) -> int | None:
     """The node that the others lost, None if they lost none.
 
