@@ -31,11 +31,11 @@ class FleetRuns:
         self.fleet, self.mlb = fleet, mlb
         self.names = [node.name for node in fleet.fleet.nodes]
 
-    def start(self, *arguments: str) -> tuple[subprocess.Popen[str], RunFolder]:
+    def start(self, *arguments: str, command: tuple[str, ...] = SMOKE) -> tuple[subprocess.Popen[str], RunFolder]:
         """Start a run and wait until it trains."""
         runs = self.mlb.home / "runs"
         before = set(runs.iterdir()) if runs.is_dir() else set()
-        process = self.mlb.start(*SMOKE, *arguments)
+        process = self.mlb.start(*command, *arguments)
 
         def found() -> list[Path]:
             assert process.poll() is None, process.communicate()
@@ -241,6 +241,22 @@ def test_a_killed_agent_ends_the_run_everywhere(runs: FleetRuns) -> None:
     assert "node 2 (t-2) was lost: its agent is gone without a word" in err
     assert not runs.left()
     assert runs.mlb.json("report", folder.run_id)["failure"]["node"] == 2
+
+
+def test_a_comparison_makes_a_run_that_lost_a_node_again(runs: FleetRuns) -> None:
+    """It says nothing of its configuration, whose failure would be a result."""
+    command = ("compare", *SMOKE[1:], "--vary", "aggregation=allreduce", "--repeat", "1", "--steps", "12")
+    process, folder = runs.start(command=command)
+    (agent,) = runs.agents_on(2)
+    agent.kill()
+    err = ended(process, 60)
+    assert process.returncode == 7, err
+    assert "the run is not counted; the same command makes it again" in err
+    done = runs.mlb(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "0 of 1 runs are done" in done.stderr
+    ((run,),) = [group["runs"] for group in json.loads(done.stdout)["groups"]]
+    assert run["run"] != folder.run_id
 
 
 def test_a_killed_controller_whose_network_was_cut_sees_the_whole_run_later(runs: FleetRuns) -> None:

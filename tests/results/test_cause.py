@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from mlb.results.cause import failure_of
-from mlb.results.node import NodeStatus, RankFailure, first_failure, lost_node, state_of_all
+from mlb.results.node import NodeStatus, RankFailure, first_failure, is_loss, lost_node, state_of_all
 
 S = 1_000_000_000
 
@@ -49,6 +49,19 @@ def test_a_victim_is_named_only_where_there_is_nobody_else() -> None:
 )
 def test_the_node_that_most_lost(lost: list[tuple[int, ...]], expected: int | None) -> None:
     assert lost_node([node(i, lost=names) for i, names in enumerate(lost)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([node(0, lost=(1,)), node(1)], True),
+        ([node(0, "failed", rank(0, 1, collateral=True), lost=(1,)), node(1, "running")], True),
+        ([node(0, lost=(1,)), node(1, "failed", rank(1, 1))], False),
+        ([node(0, "failed", rank(0, 1, collateral=True)), node(1, "failed", rank(1, 1, collateral=True))], False),
+    ],
+)
+def test_a_loss_is_no_failure_of_what_ran(nodes: list[NodeStatus], expected: bool) -> None:
+    assert is_loss(nodes) is expected
 
 
 def test_of_two_nodes_that_lost_each_other_both_are_named() -> None:
