@@ -24,7 +24,13 @@ def compare(
         list[str] | None,
         typer.Option("--vary", metavar="KEY=VALUE,...", help="Make runs of TASK with each value; once a KEY."),
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="With --vary: so many runs of each, with a seed each.")] = 3,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --vary: so many runs of each, with a seed each; the least that can tell a winner if left out.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --vary: print what would be run, and stop.")] = False,
     mixed: Mixed = False,
     by: Annotated[

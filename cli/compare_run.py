@@ -44,7 +44,7 @@ def of_runs(names: Sequence[str], *, mixed: bool, by: Sequence[str]) -> Comparis
 def vary(
     request: Request,
     axes: Mapping[str, list[Any]],
-    repeats: int,
+    repeats: int | None,
     *,
     dry_run: bool,
     as_json: bool,
@@ -52,6 +52,9 @@ def vary(
     html: Path | None,
 ) -> int:
     """Make the runs that are still to be made, and compare; 0 also where a goal was missed, 7 where a run failed.
+
+    Args:
+        repeats: runs of each configuration; None for as many as a winner can be told with.
 
     Raises:
         UsageError, PreflightError: a configuration cannot be; no run was started.
@@ -64,6 +67,7 @@ def vary(
             f"the most is {CONFIGURATIONS_AT_MOST}.",
             fix="Vary fewer keys or values.",
         )
+    repeats = repeats or _least(len(configurations))
     folder, matrix = matrix_run.matrix_for("compare", request, configurations, repeats, keeps_failures=True)
     quoted = quote(matrix, request)
     if dry_run:
@@ -108,11 +112,16 @@ def _say_quote(matrix: Matrix, repeats: int, quoted: Estimate) -> None:
         f"{matrix.matrix_id}: {count(matrix.left, 'run')} of {len(matrix.cells)} to make "
         f"({count(configurations, 'configuration')}, {repeats} of each): {_words(quoted)}"
     )
-    least = least_runs(max(1, configurations - 1))
+    least = _least(configurations)
     if configurations > 1 and repeats < least:
         note(f"with {repeats} of each no winner can be told from noise; --repeat {least} is the least that can")
     if quoted.seconds and time.time() + quoted.seconds > quoted.fleet_ends_unix_s:
         note("warning: the fleet ends before that: mlb infra status")
+
+
+def _least(configurations: int) -> int:
+    """Runs of each configuration with which a winner can be told; one where there is nothing to win against."""
+    return least_runs(configurations - 1) if configurations > 1 else 1
 
 
 def _words(quoted: Estimate) -> str:

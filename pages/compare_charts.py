@@ -121,7 +121,7 @@ def _strip(comparison: Comparison, which: str, title: str, unit: str) -> Chart |
     return Chart(
         id=f"strip-{which}",
         title=title,
-        about="A dot a run; the bar is the 95 % interval of the median, the tick the median. "
+        about="A dot a run; the bar is the interval of the median (95 % from 6 runs on), the tick the median. "
         + "; ".join(
             f"{g.name}: median {s.median:.4g}" for g, s in zip(comparison.groups, samples, strict=True) if s.median
         ),

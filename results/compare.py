@@ -87,7 +87,7 @@ def compared(groups: Sequence[Group], *, mixed: tuple[str, ...] = (), effects: S
     return Comparison(
         groups=tuple(groups),
         differences=tuple((name, tuple(joined[g.name].get(name, "-") for g in groups)) for name in differing),
-        pairs=tuple(_pair(groups[0], group) for group in groups[1:]),
+        pairs=tuple(_pair(groups[0], group, len(groups) - 1) for group in groups[1:]),
         mixed=mixed,
         warnings=tuple(_warnings(groups)),
         fastest=_fastest(groups),
@@ -178,11 +178,12 @@ def group_of(name: str, label: str, runs: Sequence[Entry]) -> Group:
     )
 
 
-def _pair(first: Group, second: Group) -> Pair:
+def _pair(first: Group, second: Group, pairs: int) -> Pair:
     # A time to target says nothing where some runs never came there: only the lucky ones would be compared.
     complete = all(run.time_to_target_s is not None for group in (first, second) for run in group.runs if run.counts)
-    times = difference_of(first.times.values, second.times.values) if complete else Difference(None, None, None, None)
-    return Pair(first, second, times, difference_of(first.rates.values, second.rates.values))
+    unknown = Difference(None, None, None, None)
+    times = difference_of(first.times.values, second.times.values, pairs) if complete else unknown
+    return Pair(first, second, times, difference_of(first.rates.values, second.rates.values, pairs))
 
 
 def _warnings(groups: Sequence[Group]) -> Iterator[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from .comparison import Comparison, Entry, Fastest, Group, Pair
-from .measure_tables import interval_text, measure_tables, number_text
-from .statistics import MINIMUM_RUNS, Difference, Sample, runs_for
+from .measure_tables import interval_text, measure_tables, number_text, range_text
+from .statistics import CONFIDENCE, MINIMUM_RUNS, Difference, Sample, runs_for
 from .table import Report, Table
 from .text import count, duration, sanitise
 
@@ -44,9 +44,19 @@ def _headline(comparison: Comparison) -> str:
     decided = [words for words in won if words]
     if comparison.mixed:
         return "No winner is called among mixed runs"
-    if not decided:
-        return "No winner: no difference in time to target is outside noise"
-    return "; ".join(f"{words} to the target" for words in decided)
+    if decided:
+        return "; ".join(f"{words} to the target" for words in decided)
+    fastest = comparison.fastest
+    if fastest and not fastest.within_noise:
+        return f"{fastest.name} is faster than {', '.join(fastest.beaten)} to the target"
+    if fastest and fastest.beaten:
+        near = ", ".join(fastest.within_noise)
+        return f"No winner: {fastest.name} is faster than {', '.join(fastest.beaten)}, and not told from {near}"
+    if all(pair.times.ratio is None for pair in comparison.pairs):
+        return "No winner: not every run that ended reached the target"
+    if not any(pair.times.decidable(pairs) for pair in comparison.pairs):
+        return "No winner: too few runs to tell one"
+    return "No winner: no difference in time to target is outside noise"
 
 
 def _winner(pair: Pair, difference: Difference, pairs: int, *, less_is_better: bool) -> str:
@@ -73,7 +83,7 @@ def _verdicts_of(comparison: Comparison, pair: Pair) -> tuple[str, str]:
 
     def said(difference: Difference, *, less_is_better: bool) -> str:
         winner = _winner(pair, difference, len(comparison.pairs), less_is_better=less_is_better)
-        return _verdict(difference, "" if comparison.mixed else winner, pair)
+        return _verdict(difference, "" if comparison.mixed else winner, pair, len(comparison.pairs))
 
     return said(pair.times, less_is_better=True), said(pair.rates, less_is_better=False)
 
@@ -92,20 +102,21 @@ def _more(needed: int, sample: Sample) -> str:
     return f" ({more} more)" if more > 0 else ""
 
 
-def _verdict(difference: Difference, winner: str, pair: Pair) -> str:
+def _verdict(difference: Difference, winner: str, pair: Pair, pairs: int) -> str:
     if difference.ratio is None:
         return "not compared: not every run that ended reached the target"
     if difference.interval is None or difference.p_value is None:
         return f"{difference.ratio:.3g} x{_TOO_FEW}"
-    between = f"{difference.interval.low:.3g} to {difference.interval.high:.3g}"
-    numbers = f"{difference.ratio:.3g} x (95 % interval {between}, p = {difference.p_value:.2g})"
+    found = difference.interval
+    between = f"{100 * min(CONFIDENCE, found.coverage):.0f} % interval {found.low:.3g} to {found.high:.3g}"
+    numbers = f"{difference.ratio:.3g} x ({between}, p = {difference.p_value:.2g})"
     if winner:
         return f"{numbers}: {winner}"
     needed = difference.runs_needed
     more = (
         f"; about {needed} runs of each would show a difference of this size{_missing(needed, pair)}" if needed else ""
     )
-    return f"{numbers}: no winner, inside noise{more}"
+    return f"{numbers}: no winner, {'inside noise' if difference.decidable(pairs) else 'too few runs to tell'}{more}"
 
 
 def _missing(needed: int, pair: Pair) -> str:
@@ -117,7 +128,7 @@ def _fastest(fastest: Fastest) -> str:
     if not fastest.within_noise:
         return f"{fastest.name}, outside noise against {', '.join(fastest.beaten)}"
     apart = f"; outside noise against {', '.join(fastest.beaten)}" if fastest.beaten else ""
-    return f"no winner: {fastest.name} has the least median, inside noise of {', '.join(fastest.within_noise)}{apart}"
+    return f"no winner: {fastest.name} has the least median, not told from {', '.join(fastest.within_noise)}{apart}"
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
@@ -141,7 +152,8 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
         ),
         tuple(_group_row(group) for group in comparison.groups),
         notes=(
-            "Olympic mean: without the least and the greatest. Intervals: bootstrap of the median; none below 3 runs.",
+            "Olympic mean: without the least and the greatest. Intervals: of the median, between two runs; below "
+            "6 runs from the least to the greatest, with what that covers; none below 3.",
         ),
     )
     if len(names) >= _MANY and comparison.pairs:
@@ -196,7 +208,8 @@ def _run_row(group: Group, run: Entry) -> tuple[str, ...]:
 def _said(times: Sample) -> str:
     if times.median is None:
         return "the target was not reached"
-    between = f" (95 % interval {interval_text(times)} s)" if times.interval else ""
+    found = times.interval
+    between = f" ({100 * min(CONFIDENCE, found.coverage):.0f} % interval {range_text(found)} s)" if found else ""
     return f"median time to target {duration(times.median)}{between}"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from .metrics import Metrics
 from .quality import TEST_SPLIT
 from .series import Progress
-from .statistics import Difference, Paired, Sample, crossing
+from .statistics import Difference, Interval, Paired, Sample, crossing
 from .verdict import FAILED, GOAL_REACHED, INCOMPLETE, RUNNING, STOPPED
 
 _NOT_AVERAGED: Final = frozenset({FAILED, STOPPED, RUNNING, INCOMPLETE, "hang", "interrupted"})
@@ -115,6 +115,9 @@ class EffectOn:
 
     measure: str
     ratio: Paired
+    """Of nothing where some pairs have no value that could be left out: a target that was missed."""
+    pairs: int
+    """Pairs both of whose runs have a value."""
 
 
 @dataclass(frozen=True)
@@ -191,15 +194,21 @@ def _group_json(group: Group) -> dict[str, Any]:
 
 
 def _sample_json(sample: Sample) -> dict[str, Any]:
-    interval = sample.interval and [sample.interval.low, sample.interval.high]
-    return {**asdict(sample), "interval": interval}
+    return {**asdict(sample), **_interval_json(sample.interval)}
 
 
 def _difference_json(difference: Difference, comparisons: int) -> dict[str, Any]:
-    interval = difference.interval and [difference.interval.low, difference.interval.high]
-    return {**asdict(difference), "interval": interval, "decided": difference.decided(comparisons)}
+    said = {"decided": difference.decided(comparisons), "decidable": difference.decidable(comparisons)}
+    return {**asdict(difference), **_interval_json(difference.interval), **said}
+
+
+def _interval_json(interval: Interval | None) -> dict[str, Any]:
+    return {
+        "interval": interval and [interval.low, interval.high],
+        "interval_coverage": interval and interval.coverage,
+    }
 
 
 def _effect_json(effect: Effect) -> dict[str, Any]:
     facts = {"key": effect.key, "first": effect.first, "second": effect.second, "pairs": effect.pairs}
-    return {**facts, **{one.measure: asdict(one.ratio) for one in effect.on}}
+    return {**facts, **{one.measure: {**asdict(one.ratio), "pairs": one.pairs} for one in effect.on}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from .comparison import Comparison, Effect, Group
+from .comparison import Comparison, Effect, EffectOn, Group
 from .measures import MEASURES
-from .statistics import Paired, Sample
+from .statistics import Interval, Sample
 from .table import Table
 from .text import sanitise
 
@@ -34,7 +34,8 @@ def measure_tables(comparison: Comparison) -> Iterator[Table]:
         if any(group.measures[name].values for group in comparison.groups for name in names):
             headers = ("group", *(MEASURES[name].label for name in names))
             rows = tuple(_row(group, names) for group in comparison.groups)
-            yield Table(title, headers, rows, notes=(note, "Median (95 % interval of it, from 3 runs on)."))
+            intervals = "Median (95 % interval of it, from 3 runs on; below 6 runs with what it covers)."
+            yield Table(title, headers, rows, notes=(note, intervals))
     if any(group.measures["usd_to_target"].values or group.measures["energy_kj"].values for group in comparison.groups):
         yield _cost_table(comparison.groups)
     if comparison.effects:
@@ -82,27 +83,39 @@ def _effects(effects: Sequence[Effect]) -> Table:
         (
             sanitise(f"{effect.key}: {effect.first} -> {effect.second}", 60),
             str(effect.pairs),
-            *(_ratio(on.ratio, comparisons) for on in effect.on),
+            *(_ratio(on, effect.pairs, comparisons) for on in effect.on),
         )
         for effect in effects
     )
     note = (
         "Median ratio of runs with the same seed that differ in this alone; * outside noise (interval and sign-flip "
-        "test, from 6 pairs on)."
+        "test, from 6 pairs on). To the target: k of n where only k pairs reached it."
     )
     return Table("What each change did", ("change", "pairs", *(MEASURES[n].label for n in names)), rows, notes=(note,))
 
 
-def _ratio(paired: Paired, comparisons: int) -> str:
+def _ratio(on: EffectOn, pairs: int, comparisons: int) -> str:
+    paired = on.ratio
     if paired.ratio is None:
-        return "-"
-    between = f" ({paired.interval.low:.3g} to {paired.interval.high:.3g})" if paired.interval else ""
+        return f"{on.pairs} of {pairs}" if 0 < on.pairs < pairs else "-"
+    found = paired.interval
+    between = f" ({found.low:.3g} to {found.high:.3g}{covered(found)})" if found else ""
     return f"{paired.ratio:.3g} x{between}{' *' if paired.decided(comparisons) else ''}"
 
 
 def interval_text(sample: Sample) -> str:
+    """`1.2 to 1.4`; `1.2 to 1.4, 75 %` where it covers less than 95 %."""
+    return f"{range_text(sample.interval)}{covered(sample.interval)}" if sample.interval else "-"
+
+
+def range_text(interval: Interval) -> str:
     """`1.2 to 1.4`."""
-    return f"{number_text(sample.interval.low)} to {number_text(sample.interval.high)}" if sample.interval else "-"
+    return f"{number_text(interval.low)} to {number_text(interval.high)}"
+
+
+def covered(interval: Interval) -> str:
+    """What is said after an interval that covers less than 95 %: `, 75 %`."""
+    return "" if interval.full else f", {100 * interval.coverage:.0f} %"
 
 
 def number_text(value: float | None) -> str:

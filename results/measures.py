@@ -102,6 +102,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
 """Of a step where it is a time or an amount of data: the mean over the ranks."""
 
 _EFFECTS_ON: Final = ("time_to_target_s", "steps_to_target", "step_ms", "wire_mb")
+_TO_TARGET: Final = ("time_to_target_s", "steps_to_target")
 
 
 def samples_of(runs: Sequence[Entry]) -> dict[str, Sample]:
@@ -122,11 +123,15 @@ def effects_of(runs: Sequence[tuple[Mapping[str, str], int, Entry]]) -> Iterator
         values = list(dict.fromkeys(changes[key] for changes, _, _ in runs))
         for value in values[1:]:
             pairs = list(_pairs(runs, key, values[0], value))
-            on = tuple(
-                EffectOn(name, paired_of([r for a, b in pairs if (r := _ratio(MEASURES[name], a, b))]))
-                for name in _EFFECTS_ON
-            )
-            yield Effect(key, values[0], value, len(pairs), on)
+            yield Effect(key, values[0], value, len(pairs), tuple(_effect_on(name, pairs) for name in _EFFECTS_ON))
+
+
+def _effect_on(name: str, pairs: Sequence[tuple[Entry, Entry]]) -> EffectOn:
+    ratios = [ratio for first, second in pairs if (ratio := _ratio(MEASURES[name], first, second))]
+    if name in _TO_TARGET and len(ratios) < len(pairs):
+        # Of runs that missed the target only the lucky ones' seeds would be left.
+        return EffectOn(name, paired_of([]), len(ratios))
+    return EffectOn(name, paired_of(ratios), len(ratios))
 
 
 def _pairs(

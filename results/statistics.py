@@ -1,7 +1,8 @@
 """Statistics of repeated runs: few values, skewed, dear to get; what can be said of them and what cannot.
 
-Numbers of runs are small (three to twenty), so the median stands for a group, its interval is a bootstrap's,
-and a difference counts only where an exact permutation test agrees with that interval.
+Numbers of runs are small (three to twenty), so the median stands for a group, intervals are those of order statistics,
+which cover what they say whatever the runs are distributed like, and a difference counts only where an exact
+permutation test agrees with its interval.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ POWER: Final = 0.8
 """Chance of seeing a difference that is there, at which `runs_needed` aims."""
 MINIMUM_RUNS: Final = 3
 """Fewer values than this have no interval."""
-RESAMPLES: Final = 10_000
 _EXACT_UP_TO = 50_000
-_BLOCK = 2_000
 
 Vector = npt.NDArray[np.float64]
 
@@ -34,6 +33,13 @@ class Interval:
 
     low: float
     high: float
+    coverage: float = CONFIDENCE
+    """How surely it holds what it is an interval of: at least 0.95, or what so few values can give."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it covers what intervals are to cover."""
+        return self.coverage >= CONFIDENCE
 
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
@@ -47,7 +53,7 @@ class Sample:
     median: float | None
     olympic_mean: float | None
     interval: Interval | None
-    """Of the median, at 95 %."""
+    """Of the median."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,17 @@ class Difference:
 
     ratio: float | None
     interval: Interval | None
+    """Of the ratio between a run of the second and one of the first."""
     p_value: float | None
     """Chance of a difference of means at least this large if the groups were alike (two-sided)."""
     runs_needed: int | None
     """Runs of each group that would show a difference of the observed size; None where there is nothing to show."""
+    least_p: float | None = None
+    """The least p-value that groups of these sizes can come to, whatever their values."""
+
+    def decidable(self, comparisons: int = 1) -> bool:
+        """Whether there are runs enough for `decided` to be true of any values."""
+        return self.least_p is not None and self.least_p <= (1 - CONFIDENCE) / comparisons + 1e-12
 
     def decided(self, comparisons: int = 1) -> bool:
         """Whether the difference is outside noise: interval and permutation test both say so.
@@ -79,7 +92,7 @@ def sample_of(values: Sequence[float]) -> Sample:
         kept,
         statistics.median(kept) if kept else None,
         olympic_mean(kept),
-        bootstrap_interval(kept),
+        median_interval(kept),
     )
 
 
@@ -90,27 +103,50 @@ def olympic_mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(sorted(values)[1:-1])
 
 
-def bootstrap_interval(
-    values: Sequence[float], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval | None:
-    """Percentile bootstrap interval of the median (Efron 1979); the same for the same values, whatever their order.
+def median_interval(values: Sequence[float]) -> Interval | None:
+    """The interval of a median between two of the values; None below three of them.
 
-    Too narrow below about ten values, as every percentile bootstrap: no winner is called by it alone.
+    The k-th least and the k-th greatest of n values miss the median with a chance of 2 P(B < k), B binomial of n and
+    1/2 (Conover, Practical Nonparametric Statistics, 3.2): exact for any continuous distribution. k is the largest that
+    covers 95 %; below six values none does, and the interval, from the least to the greatest, says what it covers.
     """
     if len(values) < MINIMUM_RUNS:
         return None
-    return _percentiles(_medians(values, resamples, seed), confidence)
+    return _between(sorted(values), [math.comb(len(values), k) for k in range(len(values) + 1)])
 
 
-def difference_of(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Compare two groups of positive values."""
+def difference_of(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> Difference:
+    """Compare two groups of positive values.
+
+    Args:
+        comparisons: how many are made at once, for `runs_needed`.
+    """
     if not first or not second:
         return Difference(None, None, None, None)
     ratio = statistics.median(second) / statistics.median(first)
     if min(len(first), len(second)) < MINIMUM_RUNS:
         return Difference(ratio, None, None, None)
-    ratios = _medians(second, RESAMPLES, 1) / _medians(first, RESAMPLES, 2)
-    return Difference(ratio, _percentiles(ratios, CONFIDENCE), permutation_p(first, second), runs_needed(first, second))
+    return Difference(
+        ratio,
+        ratio_interval(first, second),
+        permutation_p(first, second),
+        runs_needed(first, second, comparisons),
+        _least_p(len(first), len(second)),
+    )
+
+
+def ratio_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """The interval of how many times a value of the first group one of the second is, both groups positive.
+
+    The k-th least and the k-th greatest of all ratios between the two, k from the distribution of Mann and Whitney's U
+    (Moses; Hollander and Wolfe, Nonparametric Statistical Methods, 4.3, on the logarithms): exact where the groups
+    differ by a factor alone. Three against three cover 90 % at most.
+    """
+    ratios = sorted(two / one for one in first for two in second)
+    found = _between(ratios, _mann_whitney(len(first), len(second)))
+    # Of groups that differ in shape, too, the ratio of the medians may lie outside.
+    ratio = statistics.median(second) / statistics.median(first)
+    return Interval(min(found.low, ratio), max(found.high, ratio), found.coverage)
 
 
 @dataclass(frozen=True)
@@ -142,12 +178,17 @@ def paired_of(ratios: Sequence[float]) -> Paired:
         else np.random.default_rng(4).choice((1.0, -1.0), size=(_EXACT_UP_TO, len(logs)))
     )
     p_value = float(np.mean(np.abs(signs @ logs) >= abs(logs.sum()) * (1 - 1e-9)))
-    return Paired(statistics.median(ratios), bootstrap_interval(ratios), p_value)
+    return Paired(statistics.median(ratios), median_interval(ratios), p_value)
 
 
 def least_runs(comparisons: int) -> int:
     """Runs of each group below which no permutation test can decide, with so many comparisons at once."""
-    return next(n for n in itertools.count(MINIMUM_RUNS) if 2 / math.comb(2 * n, n) <= (1 - CONFIDENCE) / comparisons)
+    return next(n for n in itertools.count(MINIMUM_RUNS) if _least_p(n, n) <= (1 - CONFIDENCE) / comparisons)
+
+
+def _least_p(first: int, second: int) -> float:
+    """Of all ways to label so many values, two are furthest apart where the groups are of one size, else one."""
+    return (2 if first == second else 1) / math.comb(first + second, first)
 
 
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
@@ -165,11 +206,11 @@ def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     return float(np.mean(gaps >= observed - 1e-9 * max(observed, 1e-300)))
 
 
-def runs_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
+def runs_needed(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> int | None:
     """Runs of each group to tell means so far apart, at 95 % confidence and 80 % power.
 
-    n = (z(0.975) + z(0.8))^2 (s1^2 + s2^2) / (m1 - m2)^2, the normal approximation; never below four, where
-    the permutation test can first decide. None where the means are equal or there is no spread to go by.
+    n = (z(1 - 0.025 / c) + z(0.8))^2 (s1^2 + s2^2) / (m1 - m2)^2 for c comparisons at once, the normal approximation;
+    never fewer than the permutation test can decide with. None where the means are equal, or no spread is known.
     """
     if min(len(first), len(second)) < 2:
         return None
@@ -178,8 +219,8 @@ def runs_needed(first: Sequence[float], second: Sequence[float]) -> int | None:
     if gap == 0:
         return None
     normal = statistics.NormalDist()
-    z = normal.inv_cdf(0.5 + CONFIDENCE / 2) + normal.inv_cdf(POWER)
-    return max(4, math.ceil(z * z * variance / (gap * gap)))
+    z = normal.inv_cdf(1 - (1 - CONFIDENCE) / 2 / comparisons) + normal.inv_cdf(POWER)
+    return max(least_runs(comparisons), math.ceil(z * z * variance / (gap * gap)))
 
 
 def runs_for(values: Sequence[float], share: float) -> int | None:
@@ -217,20 +258,28 @@ def crossing(points: Sequence[tuple[float, float]], target: float, *, falls: boo
     return None
 
 
-def _medians(values: Sequence[float], resamples: int, seed: int) -> Vector:
-    data = np.sort(np.asarray(values, dtype=np.float64))
-    random = np.random.default_rng(seed)
-    blocks = [
-        np.median(random.choice(data, size=(min(_BLOCK, resamples - done), len(data))), axis=1)
-        for done in range(0, resamples, _BLOCK)
-    ]
-    return np.concatenate(blocks)
+def _between(ordered: Sequence[float], ways: Sequence[int]) -> Interval:
+    """From the k-th least to the k-th greatest, k the largest that covers 95 %, at least 1.
+
+    Args:
+        ways: in how many of the equally likely cases the statistic that decides is 0, 1, 2, ...
+    """
+    total, below, k = sum(ways), ways[0], 1
+    while k < len(ordered) // 2 and 1 - 2 * (below + ways[k]) / total >= CONFIDENCE:
+        below += ways[k]
+        k += 1
+    return Interval(ordered[k - 1], ordered[-k], 1 - 2 * below / total)
 
 
-def _percentiles(values: Vector, confidence: float) -> Interval:
-    edge = 100 * (1 - confidence) / 2
-    low, high = np.percentile(values, [edge, 100 - edge])
-    return Interval(float(low), float(high))
+def _mann_whitney(first: int, second: int) -> list[int]:
+    """In how many ways U is 0, 1, ... for groups of these sizes: the coefficients of a Gaussian binomial."""
+    ways = [1] + [0] * (first * second)
+    for i in range(1, first + 1):
+        for u in range(first * second, second + i - 1, -1):
+            ways[u] -= ways[u - second - i]
+        for u in range(i, first * second + 1):
+            ways[u] += ways[u - i]
+    return ways
 
 
 def _label_sums(pooled: Vector, size: int) -> Vector:

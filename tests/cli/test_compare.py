@@ -41,7 +41,10 @@ SMOKE = ("task3a", "--goal", "smoke", "--data", "synthetic")
         (("--vary", "steps=2,3", "--steps", "4"), ["varied and set"]),
         (("--vary", "ranks=1,2", "--ranks", "2"), ["ranks is varied and set"]),
         (("--vary", "set.clip_norm=1,2", "--set", "clip_norm=3"), ["varied and set"]),
-        (("--vary", "backend=gloo,nccl", "--gpus", "2"), ["backend=gloo: --gpus 2 and --backend gloo exclude each other"]),
+        (
+            ("--vary", "backend=gloo,nccl", "--gpus", "2"),
+            ["backend=gloo: --gpus 2 and --backend gloo exclude each other"],
+        ),
         (("--vary", "ranks=1,4", "--gpus", "2"), ["ranks=1: --gpus 2 and --ranks 1 exclude each other", "--ranks 2"]),
         (("--vary", "set.clip_norm=1,1.0"), ["set.clip_norm=1 and set.clip_norm=1.0 are the same run"]),
         (("--vary", "backend=gloo,mpi", "--vary", "ranks=1,01"), ["01"]),

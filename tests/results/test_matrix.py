@@ -104,6 +104,46 @@ def test_runs_that_missed_failed_or_are_not_there_are_said_and_in_no_number(tmp_
     assert "not compared: not every run that ended reached the target" in text
 
 
+def test_a_change_is_not_judged_by_the_seeds_that_were_lucky(tmp_path: Path) -> None:
+    """Seven of nine seeds reach the target, and would be told to be faster outside of noise."""
+    cells = series(tmp_path, "allreduce", [100] * 9) + series(tmp_path, "topk", [90 - i for i in range(7)])
+    cells += [run(tmp_path, f"topk-{i}", 80, aggregation="topk", seed=i, quality=900.0) for i in (7, 8)]
+    made = compared(tmp_path, cells)
+    (effect,) = made.effects
+    told = {on.measure: on for on in effect.on}
+    assert effect.pairs == 9
+    assert told["time_to_target_s"].pairs == told["steps_to_target"].pairs == 7
+    assert told["time_to_target_s"].ratio.ratio is None
+    assert told["step_ms"].pairs == 9
+    assert told["step_ms"].ratio.decided()
+    text = text_of(render_comparison(made), 200)
+    assert "7 of 9" in text
+    assert "not compared: not every run that ended reached the target" in text
+    assert made.to_json()["effects"][0]["time_to_target_s"]["pairs"] == 7
+
+
+def test_the_headline_does_not_deny_what_stands_below_it(tmp_path: Path) -> None:
+    """Of A, whose times swing, nothing can be told; that B is faster than C can."""
+    cells = series(tmp_path, "allreduce", [60, 150, 70, 140, 80, 130])
+    cells += series(tmp_path, "ddp", [88, 89, 90, 91, 92, 90]) + series(
+        tmp_path, "topk", [120, 121, 122, 123, 124, 122]
+    )
+    title = render_comparison(compared(tmp_path, cells)).title
+    assert title[1] == "No winner: B is faster than C, and not told from A"
+
+
+def test_too_few_runs_are_not_called_noise(tmp_path: Path) -> None:
+    cells = series(tmp_path, "allreduce", [100, 101, 102]) + series(tmp_path, "ddp", [50, 51, 52])
+    report = render_comparison(compared(tmp_path, cells))
+    assert report.title[1] == "No winner: too few runs to tell one"
+    said = dict(report.rows)["Time to target, B : A"]
+    assert "90 % interval" in said
+    assert "no winner, too few runs to tell; about 4 runs of each" in said
+    assert "(1 more)" in said
+    groups = next(table for table in report.tables if table.title == "Groups")
+    assert groups.rows[0][4].endswith(", 75 %")
+
+
 def test_nothing_run_is_no_comparison(tmp_path: Path) -> None:
     assert compared(tmp_path, [Cell({"aggregation": "ddp"}, 0, 1)]) is None
 

@@ -1,5 +1,6 @@
 """Statistics against values known from elsewhere: the textbook, scipy's documentation, counting by hand."""
 
+import itertools
 import math
 import statistics
 
@@ -7,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlb.results.statistics import (
-    bootstrap_interval,
     crossing,
     difference_of,
+    least_runs,
+    median_interval,
     olympic_mean,
     permutation_p,
+    ratio_interval,
     runs_for,
     runs_needed,
     sample_of,
@@ -34,25 +37,64 @@ def test_a_median_of_law_school_size() -> None:
     found = sample_of([float(score) for score in scores])
     assert found.median == 580
     assert found.olympic_mean == pytest.approx((sum(scores) - 545 - 666) / 13)
-    # The bootstrap distribution of a median of 15 is exactly computable: P(median <= k-th) is binomial. Its 2.5 %
-    # and 97.5 % points are the 4th and the 12th value.
+    # P(B < 4) = 0.0176 for B binomial of 15 and 1/2, P(B < 5) = 0.0592: from the 4th to the 12th value.
     ordered = sorted(scores)
     assert found.interval is not None
     assert (found.interval.low, found.interval.high) == (ordered[3], ordered[11])
+    assert found.interval.coverage == pytest.approx(1 - 2 * 576 / 2**15)
 
 
 @given(VALUES)
 def test_an_interval_holds_the_median_and_does_not_depend_on_the_order(values: list[float]) -> None:
-    interval = bootstrap_interval(values, resamples=500)
+    interval = median_interval(values)
     assert interval is not None
     assert min(values) <= interval.low <= interval.high <= max(values)
     assert interval.holds(statistics.median(values))
-    assert bootstrap_interval(values[::-1], resamples=500) == interval
+    assert median_interval(values[::-1]) == interval
 
 
 def test_two_values_have_no_interval() -> None:
-    assert bootstrap_interval((1.0, 2.0)) is None
+    assert median_interval((1.0, 2.0)) is None
     assert sample_of((1.0, math.nan)).values == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("runs", "coverage", "k"), [(3, 0.75, 1), (4, 0.875, 1), (5, 0.9375, 1), (6, 0.96875, 1), (9, 0.9609375, 2)]
+)
+def test_an_interval_covers_what_it_says(runs: int, coverage: float, k: int) -> None:
+    """Conover's table; and counted over all orders of the signs that values may have around their median."""
+    values = [float(value) for value in range(runs)]
+    found = median_interval(values)
+    assert found is not None
+    assert (found.low, found.high, found.coverage) == (values[k - 1], values[-k], coverage)
+    assert found.full is (coverage >= 0.95)
+    held = sum(k <= sum(signs) <= runs - k for signs in itertools.product((0, 1), repeat=runs))
+    assert held / 2**runs == coverage
+
+
+def test_a_ratios_interval_is_mann_and_whitneys() -> None:
+    """Tables of U: 3 and 3 cover 90 % at most, 4 and 4 97.1 %; at 5 and 5 U <= 2 is left out, at 8 and 8 U <= 13."""
+    first = [1.0, 1.1, 1.2]
+    found = ratio_interval(first, [value * 2 for value in first])
+    assert (found.low, found.high) == (2 / 1.2, pytest.approx(2.4))
+    assert found.coverage == pytest.approx(0.9)
+    for size, left_out, coverage in ((4, 0, 1 - 2 / 70), (5, 2, 1 - 2 * 4 / 252), (8, 13, 1 - 2 * 321 / 12870)):
+        one = [math.exp(0.1 * i) for i in range(size)]
+        two = [math.exp(0.007 * 3**i) for i in range(size)]
+        ratios = sorted(b / a for a in one for b in two)
+        found = ratio_interval(one, two)
+        assert (found.low, found.high) == (ratios[left_out], ratios[-1 - left_out])
+        assert found.coverage == pytest.approx(coverage)
+    assert ratio_interval([2.0, 4.0, 8.0], [1.0] * 4).coverage == pytest.approx(1 - 2 / 35)
+
+
+def test_too_few_runs_are_told_from_noise() -> None:
+    """Three against three cannot decide; of two comparisons at once four against four cannot."""
+    assert not difference_of((10, 11, 12), (20, 21, 22)).decidable()
+    four = difference_of((10, 11, 12, 13), (20, 21, 22, 23))
+    assert four.decidable()
+    assert not four.decidable(comparisons=2)
+    assert difference_of((10, 11, 12, 13), (20, 21, 22, 23), comparisons=2).runs_needed == least_runs(2) == 5
 
 
 def test_permutation_p_by_counting() -> None:
