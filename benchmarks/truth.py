@@ -90,7 +90,9 @@ def _sleeps(case: Case) -> list[Finding]:
         # Rank 0's truth against the others': the exchange must find what was set.
         drifts = [clock.drift_ppm for clock in (outcome.alignment.clocks or {}).values()]
         for rank, (_, ppm) in case.clocks.items():
-            findings.append(within(case.name, f"drift of rank {rank}, ppm", -ppm, drifts[int(rank)], 5))
+            drift = drifts[int(rank)]
+            measured = float("nan") if drift is None else drift
+            findings.append(within(case.name, f"drift of rank {rank}, ppm", -ppm, measured, 5))
     return findings
 
 

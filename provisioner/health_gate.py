@@ -27,7 +27,8 @@ class Limits:
     slow_rtt: float = 10.0
     """Warned of: a round trip this many times the median, if it is above a millisecond, too."""
     clock_offset_s: float = 0.5
-    """Warned of only: the ranks' clocks are aligned when their logs are read, whatever they say."""
+    """Warned of only. Steps are compared by monotonic clocks that the ranks align; launch, ending, wall time and cost
+    are counted by the nodes' wall clocks, which the report puts right by this very measurement and the ranks' own."""
     load_per_core: float = 0.5
     """Warned of: somebody else computes on the node."""
     network: str = ""

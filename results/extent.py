@@ -62,8 +62,8 @@ def extent_of(
     records: Sequence[RankRecord], launched_unix_ns: int, wall_s: float | None, buckets: int
 ) -> Extent | None:
     """The extent of logs that were read; None while there is nothing to show."""
-    # `unix_ns(t) - launched` is `t + shift`.
-    zeros = {record.rank: record.unix_ns(0) for record in records}
+    # `launch_clock_ns(t) - launched` is `t + shift`.
+    zeros = {record.rank: record.launch_clock_ns(0) for record in records}
     moved = {rank: zero - launched_unix_ns for rank, zero in zeros.items() if zero is not None}
     return _extent(moved, round(wall_s * 1e9), buckets) if wall_s and wall_s > 0 and moved else None
 

@@ -26,6 +26,7 @@ from .split import Split, split_of
 from .text import sanitise
 from .throughput import Throughput, throughput_of
 from .verdict import FAILURES, RUNNING, FailureCause, failure_of, is_sound, status_of, warnings_of
+from .wall import set_wall_offsets
 
 METRICS_SCHEMA_VERSION = 1
 
@@ -168,6 +169,7 @@ def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
     reduction, communication = communication_of(folder, spec, guessed)
     records = reduction.records
     nodes, broken = _statuses(folder, spec)
+    walls = set_wall_offsets(folder, spec, records, reduction.alignment.clocks or {}, nodes)
     launched = spec.launched_unix_ns or min((r.launched_unix_ns for r in records if r.launched_unix_ns), default=0)
     zero = launched or spec.created_unix_ns
     split = split_of(records, zero)
@@ -176,7 +178,7 @@ def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
     status = status_of(records, nodes, reached is not None)
     consistency = consistency_of(spec, records)
     doubts = doubts_about(spec, reduction, communication, status == RUNNING)
-    warnings = [*warnings_of(spec, status, records, nodes, split), *warnings_about(consistency), *doubts, *broken]
+    warnings = [*warnings_of(spec, status, records, nodes, split), *walls, *warnings_about(consistency), *doubts]
     return Metrics(
         spec=spec,
         hosts=tuple(dict.fromkeys(record.host for record in records if record.host)),
@@ -205,7 +207,7 @@ def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
         records=records,
         own_ranks=reduction.joined_ranks,
         failure=failure_of(records, nodes) if status in FAILURES else None,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *broken),
     )
 
 
@@ -214,7 +216,8 @@ def _series(folder: RunFolder, reduction: Reduction, guessed: Extent | None, ext
         return None
     if extent == guessed:
         return series_of([reduction.series[rank] for rank in extent.shift_ns])
-    # A log that grew meanwhile, or whose ends are damaged: read once more, now that its extent is known.
+    # A log that grew meanwhile, whose ends are damaged, or whose node's wall clock was off: read once more, now that
+    # its extent is known.
     return series_of([read_series(folder, rank, extent) for rank in extent.shift_ns])
 
 

@@ -78,9 +78,9 @@ def points_of(folder: RunFolder, metrics: Metrics) -> Iterator[Point]:
     Raises:
         ResultsInvalid: its log cannot be read.
     """
-    placed = [record for record in metrics.records if record.unix_ns(0) is not None]
+    placed = [record for record in metrics.records if record.launch_clock_ns(0) is not None]
     if placed:
-        window = _Window(max(1, -(-metrics.steps // POINTS_AT_MOST)), placed[0].unix_ns(0) or 0)
+        window = _Window(max(1, -(-metrics.steps // POINTS_AT_MOST)), placed[0].launch_clock_ns(0) or 0)
         visit_log(folder.rank_events(placed[0].rank), window.add)
         window.flush()
         yield from window.points

@@ -72,7 +72,7 @@ def _evaluations(records: Sequence[RankRecord], launched_unix_ns: int) -> tuple[
             split=e.split,
             value=e.value,
             since_run_start_s=_seconds(e.time_ns, clock.run_start_ns),
-            since_launch_s=_seconds(clock.unix_ns(e.time_ns), launched_unix_ns),
+            since_launch_s=_seconds(clock.launch_clock_ns(e.time_ns), launched_unix_ns),
             training_s=training[e.key] / 1e9,
         )
         for e in clock.evaluations

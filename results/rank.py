@@ -70,6 +70,8 @@ class RankRecord:
     """Where the launch ends: `log_start`, or the first interval's start where that lies before it."""
     last_ns: int = 0
     """The latest time in the log; of a complete log, that of `log_stop`."""
+    wall_offset_ns: int = 0
+    """What to add to the node's wall clock to have that of the machine which launched the run (`wall`)."""
     clock_step_ns: int | None = None
     """How far the wall clock was set between `log_start` and `log_stop`."""
     run_id: str = ""
@@ -122,7 +124,12 @@ class RankRecord:
         return self.warm_up.plus(self.measured)
 
     def unix_ns(self, time_ns: int) -> int | None:
-        """The wall clock at `time_ns`; a later setting of the node's clock does not move it."""
+        """The node's wall clock at `time_ns`; a later setting of it does not move it."""
         if self.start_ns is None or self.start_unix_ns is None:
             return None
         return self.start_unix_ns + time_ns - self.start_ns
+
+    def launch_clock_ns(self, time_ns: int) -> int | None:
+        """The wall clock of the machine which launched the run, at `time_ns`: one clock for the ranks of all nodes."""
+        unix_ns = self.unix_ns(time_ns)
+        return None if unix_ns is None else unix_ns + self.wall_offset_ns

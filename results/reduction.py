@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .breakdown import Breakdown, break_down
-from .clocks import RankClock, read_syncs
+from .clocks import RankClock, last_used_ns, read_syncs
 from .extent import Extent
 from .join import JoinHealth, join
 from .rank import RankRecord
@@ -115,7 +115,8 @@ def _alignment(readers: Sequence[RankReader]) -> Alignment:
         if not syncs:
             without.append(rank)
             continue
-        clocks[rank] = RankClock(syncs)
+        begun_ns = reader.record.run_start_ns
+        clocks[rank] = RankClock(syncs, [last_used_ns(reader.path), *([] if begun_ns is None else [begun_ns])])
         if trouble := clocks[rank].trouble():
             troubled.append(f"rank {rank}'s clock cannot be trusted: {trouble}")
     if troubled:

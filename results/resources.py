@@ -24,7 +24,7 @@ class NodeResources:
     """Of all cores."""
     memory_peak_bytes: int
     sent_bytes_per_s: float
-    """Over all interfaces but the loopback."""
+    """Over all that was counted but the loopback: interfaces, and the ports of RDMA adapters."""
     received_bytes_per_s: float
     loopback_bytes_per_s: float
     gpus: int
@@ -35,7 +35,8 @@ class NodeResources:
     power_w: float | None
     """Mean over samples, all GPUs together."""
     throttled_percent: float | None
-    """Share of samples in which a GPU's clock was held back by more than idling or an application's setting."""
+    """Share of samples in which any GPU's clock was held back by more than idling or an application's setting: that
+    one paces all. Of the samples in which a GPU told."""
     methods: Mapping[str, str]
 
 
@@ -114,8 +115,9 @@ def _energy(gpus: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
 
 
 def _throttled(gpus: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
-    reasons = [as_ns(gpu.get("throttle_reasons")) for sample in gpus for gpu in sample]
-    return _mean(100.0 * bool(reason & ~_HARMLESS_REASONS) for reason in reasons if reason is not None)
+    said = [[as_ns(gpu.get("throttle_reasons")) for gpu in sample] for sample in gpus]
+    known = [[reason for reason in sample if reason is not None] for sample in said]
+    return _mean(100.0 * any(reason & ~_HARMLESS_REASONS for reason in sample) for sample in known if sample)
 
 
 def _mean(values: Any) -> float | None:

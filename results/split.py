@@ -127,7 +127,7 @@ class Split:
 
 def split_of(records: Sequence[RankRecord], launched_unix_ns: int) -> Split:
     """Split the wall time from `launched_unix_ns` to the end of the last log."""
-    ends = [end for end in (record.unix_ns(record.last_ns) for record in records) if end is not None]
+    ends = [end for end in (record.launch_clock_ns(record.last_ns) for record in records) if end is not None]
     stages = _startup(records)
     if not ends:
         return Split(None, (), stages)
@@ -137,8 +137,8 @@ def split_of(records: Sequence[RankRecord], launched_unix_ns: int) -> Split:
 
 
 def _rank_split(record: RankRecord, launched_unix_ns: int, end_unix_ns: int) -> RankSplit | None:
-    end = record.unix_ns(record.last_ns)
-    begin = None if record.begin_ns is None else record.unix_ns(record.begin_ns)
+    end = record.launch_clock_ns(record.last_ns)
+    begin = None if record.begin_ns is None else record.launch_clock_ns(record.begin_ns)
     if begin is None or end is None:
         return None
     wall_ns = end_unix_ns - launched_unix_ns

@@ -93,7 +93,7 @@ class TrainingLoop:
         for epoch in range(self._start.epoch, self._spec.max_epochs + 1):
             with self.stage(keys.STAGE_EPOCH):
                 self._clock.settle()
-                if epoch > 1:
+                if epoch > self._start.epoch:  # the first of this process comes right behind the comparison before it
                     self._compare_clocks()
                 self._log.event(keys.EPOCH_START, epoch_num=epoch)
             self._epoch(epoch)

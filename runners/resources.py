@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .gpus import GpuProbe, gpu_probe
+from .network import counters
 
 PERIOD_S = 1.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -20,7 +21,8 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 METHODS = {
     "cpu": f"/proc/stat, busy time of all cores, counted in ticks of {1000 // _TICKS_PER_S} ms",
     "memory": "/proc/meminfo, MemTotal - MemAvailable: an estimate of the kernel's, caches left out",
-    "network": "/proc/net/dev, bytes of whole frames that the interface counted; exact",
+    "network": "/proc/net/dev, bytes of whole frames that the interface counted, and where there are such ports "
+    "/sys/class/infiniband, bytes of RDMA that the adapter counted; exact",
 }
 
 
@@ -70,7 +72,7 @@ def sample(gpus: GpuProbe) -> dict[str, Any]:
         "unix_time_ns": time.time_ns(),
         "cpu_busy_ns": _cpu_busy_ns(),
         "memory_used_bytes": _memory_used_bytes(),
-        "network": _network(),
+        "network": counters(),
         "gpus": gpus.sample(),
     }
 
@@ -87,13 +89,3 @@ def _memory_used_bytes() -> int:
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     return total - available
-
-
-def _network() -> dict[str, dict[str, int]]:
-    """Bytes since boot, interface by interface."""
-    found = {}
-    for line in Path("/proc/net/dev").read_text().splitlines()[2:]:
-        name, counters = line.split(":", 1)
-        numbers = counters.split()
-        found[name.strip()] = {"received_bytes": int(numbers[0]), "sent_bytes": int(numbers[8])}
-    return found

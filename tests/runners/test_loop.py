@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from mlb.aggregation.exchange import Exchange
 from mlb.results.log import read_log
 from mlb.results.run import RunSpec
 from mlb.results.writer import EventLog
+from mlb.runners.alignment import ClockExchange
+from mlb.runners.checkpoint import Position
 from mlb.runners.loop import TrainingLoop, parameter_digest
 from mlb.runners.loss import cause_of
 from mlb.tasks.base import Batch, Evaluation
@@ -91,6 +94,19 @@ def test_why_a_run_ends(tmp_path: Path, qualities: list[float], bound: int | Non
     assert len(tests) == (0 if bound else 1), "the test split is evaluated once, at the end"
     steps = [fields["step"] for key, fields in events if key == "step"]
     assert steps == list(range(bound or 2 * epochs))
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_clocks_are_compared_once_before_each_epoch_and_at_the_end(tmp_path: Path, first: int) -> None:
+    log = EventLog(tmp_path / "log", rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
+    task = ScriptedTask([30.0, 10.0])
+    clocks = ClockExchange(SimpleNamespace(rank=0, world_size=1, tell_all=lambda value: value))
+    start = Position(epoch=first, epoch_steps=0, steps=2 * (first - 1))
+    pattern = Aggregation(task.model, Exchange(1))
+    TrainingLoop(SPEC, task, pattern, log, torch.device("cpu"), clocks, start=start).run()
+    log.close()
+    told = [event.key for event in read_log(tmp_path / "log").events if event.key in ("clock_sync", "step", "run_stop")]
+    assert told == ["clock_sync", "step", "step", "clock_sync", "step", "step", "run_stop", "clock_sync"]
 
 
 def test_an_optimiser_switch_is_logged(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_gpus_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = sampled(tmp_path / "r.jsonl")
     assert (found.gpus, found.gpu_utilisation_percent, found.energy_j) == (2, 50.0, None)
     assert found.power_w == 301.5
-    assert found.throttled_percent == 50.0, "0x4 is the power cap, 0x1 is idling"
+    assert found.throttled_percent == 100.0, "0x4 is the power cap, 0x1 is idling: one GPU of them paces both"
     assert "2312.02741" in found.methods["gpu"]
 
 
@@ -91,6 +91,26 @@ def test_gpus_by_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = sampled(tmp_path / "r.jsonl")
     assert found.energy_j == pytest.approx(0.25 * (found.samples - 1))
     assert (found.gpus, found.power_w, found.throttled_percent) == (1, 250.0, 0.0)
+
+
+def test_one_gpu_of_eight_that_is_held_back_holds_back_all(tmp_path: Path) -> None:
+    def sampled_at(second: int, reasons: list[int | None]) -> dict[str, Any]:
+        gpus = [{} if reason is None else {"throttle_reasons": reason} for reason in reasons]
+        return {"key": "resources", "time_ns": second * 10**9, "cpu_busy_ns": 0, "network": {}, "gpus": gpus}
+
+    def held_back(*samples: list[int | None]) -> float | None:
+        lines = [sampled_at(second + 1, reasons) for second, reasons in enumerate(samples)]
+        header = {"key": "resources_start", "cores": 8, "methods": {}}
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [header, *lines]))
+        found = node_resources(tmp_path / "r.jsonl", 0)
+        assert found is not None
+        return found.throttled_percent
+
+    one, none = [0x4, *[0x0] * 7], [0x1, *[0x2] * 7]
+    assert held_back(one, one, one, one) == 100.0
+    assert held_back(one, none, none, none) == 25.0
+    assert held_back(one, [None] * 8, none) == 50.0, "a sample in which no GPU told is none"
+    assert held_back([None], [None]) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\n", b'{"key":"resources"}\n' * 3, b"[1]\nnull\n", b'{"key":"reso'])
