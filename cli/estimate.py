@@ -61,7 +61,7 @@ def estimate(requests: Sequence[Request]) -> Estimate:
 
 
 def _past() -> list[tuple[dict[str, Any], float]]:
-    """What was asked for and the wall time of the runs that came to their own end, the newest first."""
+    """What was asked for and the wall time of the whole runs that came to their own end, the newest first."""
     found = []
     for run in all_runs(runs_dir())[: -_LOOK_AT - 1 : -1]:
         try:
@@ -69,7 +69,8 @@ def _past() -> list[tuple[dict[str, Any], float]]:
             wall_s = as_number(metrics["time"]["wall_s"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        if wall_s and isinstance(spec, dict) and str(metrics.get("status", "")).startswith("goal"):
+        ended = str(metrics.get("status", "")).startswith("goal")
+        if wall_s and ended and isinstance(spec, dict) and not spec.get("resumed_run"):
             found.append((spec, wall_s))
     return found
 

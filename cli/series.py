@@ -47,6 +47,12 @@ def show_series(matrix: Matrix, files: Files, *, as_json: bool, markdown: bool) 
 
 def show_scaling(scaling: Scaling, files: Files, *, as_json: bool, markdown: bool) -> None:
     """A scaling series; raises as `show_series`."""
+    if not scaling.points and scaling.left_out:
+        raise UsageError(
+            f"No run of {scaling.matrix.matrix_id} may stand for its size.",
+            why="\n".join(f"{run.metrics.spec.run_id}: {run.left_out}" for run in scaling.left_out),
+            fix="Pull the logs of its runs again, or make the series anew.",
+        )
     if not scaling.points:
         raise _nothing_yet(scaling.matrix)
     if files.drawn:

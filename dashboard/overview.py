@@ -74,7 +74,7 @@ class Overview:
             "result": "",
         }
         if state.over:
-            row["result"] = _result(folder)
+            row["result"] = _result(folder, spec.resumed_run)
             self._over[folder.run_id] = row
         return row
 
@@ -128,13 +128,15 @@ def _machine(fleet: fleets.Fleet) -> str:
     return f"{used} GPUs on each" if used not in ("", "0") else ""
 
 
-def _result(folder: RunFolder) -> str:
-    """The headline of a run that is over."""
+def _result(folder: RunFolder, resumed_run: str) -> str:
+    """The headline of a run that is over; a resumed one has no time of a whole training."""
     try:
         # Of a run that nobody attended to its end there is no metrics.json; its logs say the same, once.
         metrics = json.loads(_claimed(folder)) if folder.metrics.exists() else compute(folder).to_json()
         status, seconds = metrics["status"], metrics.get("time_to_target_s")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, MlbError) as error:
         return sanitise(f"unreadable: {error}", 80)
+    if resumed_run:
+        return sanitise(f"{status}, resumed from {resumed_run}", 120)
     time_said = f" in {seconds:.1f} s" if isinstance(seconds, int | float) else ""
     return sanitise(f"{status}{time_said}", 80)

@@ -164,14 +164,14 @@ def _label(configurations: Sequence[Mapping[str, str]], keys: Sequence[str]) -> 
 
 
 def group_of(name: str, label: str, runs: Sequence[Entry]) -> Group:
-    """Runs of one configuration; those that broke off are in no number."""
-    counting = [run.metrics for run in runs if run.counts]
-    rates = [m.throughput.tokens_per_s or m.throughput.samples_per_s for m in counting]
+    """Runs of one configuration; those that do not count are in no number."""
+    counting = [run for run in runs if run.counts]
+    rates = [run.metrics.throughput.tokens_per_s or run.metrics.throughput.samples_per_s for run in counting]
     return Group(
         name=name,
         label=label,
         runs=tuple(runs),
-        times=sample_of([run.time_to_target_s for run in runs if run.time_to_target_s is not None]),
+        times=sample_of([run.time_to_target_s for run in counting if run.time_to_target_s is not None]),
         rates=sample_of([rate for rate in rates if rate]),
         configuration=_joined([_configuration(run.metrics) for run in runs]),
         measures=samples_of(runs),
@@ -192,9 +192,12 @@ def _warnings(groups: Sequence[Group]) -> Iterator[str]:
         twice = [str(seed) for seed, number in seeds.items() if number > 1]
         if twice:
             yield f"{group.name}: seed {', '.join(twice)} was used more than once: no independent repeats."
-        broken = sum(not run.counts for run in group.runs)
+        broken = sum(run.broke_off for run in group.runs)
         if broken:
             yield f"{group.name}: {broken} of {len(group.runs)} runs broke off; they are shown and not averaged."
+        for run in group.runs:
+            if run.left_out and not run.broke_off:
+                yield f"{group.name}: {run.metrics.spec.run_id} is shown and not averaged: {run.left_out}."
         missed = sum(run.counts and run.time_to_target_s is None for run in group.runs)
         if missed:
             yield f"{group.name}: {missed} of {len(group.runs)} runs missed the target: times to it are not compared."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ from .metrics import Metrics
 from .quality import TEST_SPLIT
 from .series import Progress
 from .statistics import Difference, Interval, Paired, Sample, crossing
+from .text import ranges
 from .verdict import FAILED, GOAL_REACHED, INCOMPLETE, RUNNING, STOPPED
 
 _NOT_AVERAGED: Final = frozenset({FAILED, STOPPED, RUNNING, INCOMPLETE, "hang", "interrupted"})
@@ -25,12 +28,34 @@ class Entry:
 
     @property
     def counts(self) -> bool:
-        """Whether its numbers may stand for its configuration: a run that broke off is shown, never averaged."""
-        return self.metrics.status not in _NOT_AVERAGED
+        """Whether its numbers may stand for its configuration; a run that does not count is shown, never averaged."""
+        return not self.broke_off and not self.left_out
+
+    @property
+    def broke_off(self) -> bool:
+        return self.metrics.status in _NOT_AVERAGED
+
+    @property
+    def left_out(self) -> str:
+        """Why the numbers of a run are not those of a whole training, though it came to its end; empty if they are."""
+        if resumed := self.metrics.spec.resumed_run:
+            return f"it goes on with {resumed}, and its times, steps and samples are those of the rest"
+        if cut := self._without_whole_log:
+            return f"no whole log of rank {ranges(cut)}"
+        return ""
+
+    @property
+    def _without_whole_log(self) -> list[int]:
+        """Ranks whose log of this run is missing or was cut off."""
+        metrics = self.metrics
+        whole = {record.rank for record in metrics.records if record.health.complete} & set(metrics.own_ranks)
+        return [rank for rank in range(metrics.spec.ranks) if rank not in whole]
 
     @property
     def time_to_target_s(self) -> float | None:
-        return self.metrics.time_to_target_s if self.metrics.status == GOAL_REACHED else None
+        """None also for a resumed run: its clock began after a part of the training."""
+        reached = self.metrics.status == GOAL_REACHED and not self.metrics.spec.resumed_run
+        return self.metrics.time_to_target_s if reached else None
 
     @property
     def crossing_s(self) -> float | None:
@@ -38,15 +63,25 @@ class Entry:
         return self.crossing("time")
 
     def crossing(self, axis: str) -> float | None:
-        """The same on an axis of `points`: of steps and samples, too."""
-        if self.time_to_target_s is None:
+        """The same on an axis of `points`: of steps and samples, too.
+
+        None also where no evaluation lies before the one that met the target: there is no line then, and all that is
+        known is that the target was met by that one.
+        """
+        points, spec = self.points(axis), self.metrics.spec
+        if self.time_to_target_s is None or not _missed_before(points, spec.met_by):
             return None
-        spec = self.metrics.spec
-        return crossing(self.points(axis), spec.target, falls=spec.target_is_upper_bound)
+        return crossing(points, spec.target, falls=spec.target_is_upper_bound)
 
     def points(self, axis: str) -> list[tuple[float, float]]:
-        """(place, quality) of each evaluation but the test's; `axis` is `time`, `steps` or `samples`."""
+        """(place, quality) of each evaluation but the test's; `axis` is `time`, `steps` or `samples`.
+
+        None of a resumed run, which counts from its checkpoint; nor along the samples where a rank's log, whose own
+        are missing in the sum, is not whole.
+        """
         evaluations = self.metrics.quality.evaluations
+        if self.metrics.spec.resumed_run or (axis == "samples" and self._without_whole_log):
+            return []
         if axis == "time":
             places = [e.since_run_start_s for e in evaluations]
         elif len(self.progress) == len(evaluations):
@@ -72,7 +107,7 @@ class Group:
     """What sets it apart from the other groups."""
     runs: tuple[Entry, ...]
     times: Sample
-    """Time to target of the runs that reached it."""
+    """Time to target of the runs that count and reached it."""
     rates: Sample
     """Tokens (samples where there are no tokens) a second."""
     configuration: Mapping[str, str]
@@ -81,7 +116,7 @@ class Group:
 
     @property
     def counting(self) -> int:
-        """Runs that came to their own end."""
+        """Runs whose numbers are averaged."""
         return sum(run.counts for run in self.runs)
 
     @property
@@ -168,6 +203,13 @@ class Comparison:
         }
 
 
+def _missed_before(points: Sequence[tuple[float, float]], met: Callable[[float], bool]) -> bool:
+    """Whether the point before the first that meets the target has a value; one that is no number is passed over."""
+    before = [value for _, value in itertools.takewhile(lambda point: not met(point[1]), points)]
+    known = [value for value in before if not math.isnan(value)]
+    return bool(known) and math.isfinite(known[-1])
+
+
 def _group_json(group: Group) -> dict[str, Any]:
     return {
         "name": group.name,
@@ -183,6 +225,7 @@ def _group_json(group: Group) -> dict[str, Any]:
                 "run": run.metrics.spec.run_id,
                 "seed": run.metrics.spec.seed,
                 "status": run.metrics.status,
+                "counts": run.counts,
                 "time_to_target_s": run.time_to_target_s,
                 "crossing_s": run.crossing_s,
                 "steps_to_target": run.at_target("steps"),

@@ -190,7 +190,7 @@ def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
         time_to_target_s=reached.since_run_start_s if reached else None,
         time_to_target_from_launch_s=reached.since_launch_s if reached else None,
         training_only_s=reached.training_s if reached else None,
-        throughput=throughput_of(records),
+        throughput=throughput_of(records, spec.ranks),
         steps=max((record.all_steps.steps for record in records), default=0),
         epochs=max((record.epochs for record in records), default=0),
         tokens=sum(record.all_steps.tokens for record in records),

@@ -51,9 +51,11 @@ class _Window:
                 self.points.append(Point(name, value, self.last[0], event.time_ns + self.to_unix_ns))
             return
         number, length_ns = as_ns(event.fields.get("step")), as_ns(event.fields.get("step_ns"))
-        if event.key != keys.STEP or number is None or not length_ns:
+        if event.key not in (keys.STEP, keys.BARE_STEP) or number is None or not length_ns:
             return
         self.last = number, event.time_ns
+        if event.key == keys.BARE_STEP:  # it has neither phases nor a loss, but what comes next comes after it
+            return
         values = {f"time/{p}_ms": as_ns(event.fields.get(f"{p}_ns")) for p in keys.PHASES}
         found: dict[str, float | None] = {name: None if v is None else v / 1e6 for name, v in values.items()}
         found |= {"time/step_ms": length_ns / 1e6, "train/loss": as_number(event.fields.get("loss"))}

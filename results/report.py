@@ -142,7 +142,7 @@ def _work(metrics: Metrics) -> Iterator[tuple[str, str]]:
     skipped = f"without {count(rates.warmup_steps, 'warm-up step')}" if rates.warmup_steps else "no warm-up steps"
     if rates.tokens_per_s is not None:
         yield "Throughput", f"{_rates(rates.tokens_per_s, rates.samples_per_s)} ({skipped}; all ranks)"
-    if rates.warmup_steps:
+    if rates.warmup_steps and rates.tokens_per_s_with_warmup is not None:
         yield "  with warm-up", _rates(rates.tokens_per_s_with_warmup, rates.samples_per_s_with_warmup)
     if quality.final:
         yield f"Last {sanitise(metrics.spec.metric)}", _quality(metrics, quality.final) + _at(quality.final)

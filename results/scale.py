@@ -21,7 +21,6 @@ from .matrix import Matrix
 from .run import RunFolder
 from .scale_fit import Fit, fit_of
 from .statistics import Sample, sample_of
-from .verdict import GOAL_MISSED, GOAL_REACHED
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,9 @@ class Point:
     """`busbw` of nccl-tests: bytes a rank had to send, over the time in which the network worked."""
     time_to_target_s: Sample
     """Interpolated between evaluations; empty unless every run reached the target."""
+    at_most: bool
+    """Whether some run met the target at its first evaluation: when before it is not known, so that the time and the
+    samples to the target are upper bounds, and nothing is derived from them."""
     raw_time_to_target_s: Sample
     """At the evaluation that met it."""
     samples_to_target: Sample
@@ -75,6 +77,8 @@ class Scaling:
     matrix: Matrix
     points: tuple[Point, ...]
     runs: tuple[Entry, ...]
+    left_out: tuple[Entry, ...]
+    """Runs that came to their own end and stand for no size; see `Entry.left_out`."""
     fit: Fit | None
     """None below two sizes."""
 
@@ -83,28 +87,33 @@ class Scaling:
         return {
             **asdict(self.matrix),
             "points": [asdict(point) for point in self.points],
+            "left_out": {run.metrics.spec.run_id: run.left_out for run in self.left_out},
             "fit": self.fit and self.fit.to_json(),
         }
 
 
 def scaling_of(matrix: Matrix, runs_dir: Path) -> Scaling:
-    """The sizes that have a run which came to its own end, the smallest first; runs that were interrupted are left out.
+    """The sizes that have a run which counts, the smallest first; runs that were interrupted are left out.
 
     Raises:
         ResultsInvalid: a run's folder cannot be read.
     """
     by_size: dict[tuple[int, int], list[Entry]] = {}
+    left_out: list[Entry] = []
     for cell in matrix.cells:
         if cell.succeeded:
             entry = entry_of(RunFolder(runs_dir / cell.run_id))
             metrics = entry.metrics
-            if metrics.status in (GOAL_REACHED, GOAL_MISSED) and _step_s(entry) and metrics.throughput.samples_per_s:
+            if entry.left_out and not entry.broke_off:
+                left_out.append(entry)
+            elif entry.counts and _step_s(entry) and metrics.throughput.samples_per_s:
                 by_size.setdefault((metrics.spec.ranks, metrics.spec.nodes), []).append(entry)
     points: list[Point] = []
     for size in sorted(by_size):
         points.append(_point(size, by_size[size], points[0] if points else None))
     fit = fit_of([(point.ranks, point.samples_per_s.values) for point in points])
-    return Scaling(matrix, tuple(points), tuple(run for size in sorted(by_size) for run in by_size[size]), fit)
+    runs = tuple(run for size in sorted(by_size) for run in by_size[size])
+    return Scaling(matrix, tuple(points), runs, tuple(left_out), fit)
 
 
 def _point(size: tuple[int, int], runs: Sequence[Entry], first: Point | None) -> Point:
@@ -113,13 +122,17 @@ def _point(size: tuple[int, int], runs: Sequence[Entry], first: Point | None) ->
     compared = [c for run in runs if (c := run.metrics.communication) and c.ranks]
     rates = sample_of([run.metrics.throughput.samples_per_s or 0.0 for run in runs])
     always = all(run.time_to_target_s is not None for run in runs)
-    times, samples = (_sample([run.crossing(axis) for run in runs], always) for axis in ("time", "samples"))
+    times, samples = (_sample([_crossing(run, axis) for run in runs], always) for axis in ("time", "samples"))
+    at_most = always and any(run.crossing_s is None for run in runs)
     rate = rates.median or 0.0
-    base = first or _Base(ranks, nodes, rate, times.median, samples.median)
+    # A ratio of two upper bounds bounds nothing.
+    mine = (None, None) if at_most else (times.median, samples.median)
+    base = first or _Base(ranks, nodes, rate, *mine)
     grown, speed_up = ranks / base.ranks, rate / _rate(base)
     hardware = speed_up / grown
-    statistical = _ratio(_median(base, "samples"), samples.median)
-    time_speed_up = _ratio(_median(base, "time"), times.median)
+    time_speed_up, statistical = (
+        _ratio(_median(base, axis), value) for axis, value in zip(("time", "samples"), mine, strict=True)
+    )
     known = time_speed_up is not None and statistical is not None
     return Point(
         nodes=nodes,
@@ -133,6 +146,7 @@ def _point(size: tuple[int, int], runs: Sequence[Entry], first: Point | None) ->
         wait_s=_mean_s([[rank.wait_ms for rank in c.ranks] for c in compared]),
         bus_bytes_per_s=_median_of([c.bus_bytes_per_s for c in compared]),
         time_to_target_s=times,
+        at_most=at_most,
         raw_time_to_target_s=_sample([run.time_to_target_s for run in runs], always),
         samples_to_target=samples,
         steps_to_target=_sample([run.at_target("steps") for run in runs], always),
@@ -163,7 +177,17 @@ def _rate(base: Point | _Base) -> float:
 def _median(base: Point | _Base, axis: str) -> float | None:
     if isinstance(base, _Base):
         return base.time_s if axis == "time" else base.samples
+    if base.at_most:
+        return None
     return (base.time_to_target_s if axis == "time" else base.samples_to_target).median
+
+
+def _crossing(run: Entry, axis: str) -> float | None:
+    """Where the target was met, interpolated; at the evaluation that met it where there is none before."""
+    crossing = run.crossing(axis)
+    if crossing is not None:
+        return crossing
+    return run.time_to_target_s if axis == "time" else run.at_target(axis)
 
 
 def _sample(values: Sequence[float | None], always: bool) -> Sample:

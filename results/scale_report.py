@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .matrix_compare import words_of
 from .measure_tables import interval_text, number_text
 from .scale import Point, Scaling
 from .scale_fit import Fit, Prediction
@@ -132,7 +133,8 @@ def _target(scaling: Scaling) -> Table:
         tuple(_target_row(p) for p in scaling.points),
         notes=(
             "Seconds and samples where a straight line between two evaluations crosses the target; beside it the "
-            "evaluation that met it. Sizes where a run missed it are left out.",
+            "evaluation that met it. Sizes where a run missed it are left out. "
+            "<=: already a first evaluation met it, and no line crosses it.",
             "Statistical efficiency: samples to the target at the smallest size, over those here. Speed-up = ideal x "
             "hardware x statistical efficiency x rest, what lies off the training steps.",
             "Price index: how much dearer (nodes x time) over how much faster; below 1 the nodes are worth it.",
@@ -143,10 +145,10 @@ def _target(scaling: Scaling) -> Table:
 def _target_row(p: Point) -> tuple[str, ...]:
     return (
         str(p.nodes),
-        number_text(p.time_to_target_s.median),
-        interval_text(p.time_to_target_s),
+        _bound(p, number_text(p.time_to_target_s.median)),
+        "-" if p.at_most else interval_text(p.time_to_target_s),
         number_text(p.raw_time_to_target_s.median),
-        _whole(p.samples_to_target),
+        _bound(p, _whole(p.samples_to_target)),
         _whole(p.steps_to_target),
         _percent(p.statistical_efficiency),
         _percent(p.rest),
@@ -222,12 +224,28 @@ def _warnings(scaling: Scaling) -> Iterator[str]:
     matrix = scaling.matrix
     if matrix.left:
         yield f"{matrix.left} of {len(matrix.cells)} runs have not come to their own end."
+    for cell in matrix.cells:
+        if cell.broken:
+            yield f"{words_of(cell.changes)}: the run with seed {cell.seed} failed: {cell.why}"
+    for run in scaling.left_out:
+        nodes = count(run.metrics.spec.nodes, "node")
+        yield f"{nodes}: {run.metrics.spec.run_id} is left out: {run.left_out}."
     for point in scaling.points:
+        if point.at_most:
+            yield (
+                f"{count(point.nodes, 'node')}: a run met the target at its first evaluation. Time and samples to it "
+                "are at most those shown, and nothing is derived from them: evaluate more often, or take a farther "
+                "target."
+            )
         if not point.time_to_target_s.values:
             yield f"{count(point.nodes, 'node')}: not every run reached the target; its time to it is not compared."
     if any(point.runs < 3 for point in scaling.points):
         yield "Fewer than three runs of a size: its noise is not known, and no interval is given."
     yield from said_by_runs([run.metrics.warnings for run in scaling.runs], _WARNINGS_SHOWN)
+
+
+def _bound(p: Point, text: str) -> str:
+    return f"<= {text}" if p.at_most else text
 
 
 def _percent(share: float | None) -> str:

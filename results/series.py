@@ -84,12 +84,14 @@ class RankSeries:
         self.flush()
         amounts = {name: int(steps[name].sum()) for name in ("samples", "tokens")}
         self.totals.update(steps=len(steps), **amounts)
-        names = (*(f"{phase}_ns" for phase in keys.PHASES), "samples", "tokens")
-        columns = [steps[name].astype(np.float64) for name in names]
+        phases, rest = (
+            [steps[name].astype(np.float64) for name in names]
+            for names in ([f"{phase}_ns" for phase in keys.PHASES], ("samples", "tokens"))
+        )
         self._fill(
             (steps["start_ns"] + self.shift_ns).astype(np.float64),
             steps["step_ns"].astype(np.float64),
-            columns,
+            [*phases, np.zeros(len(steps)), *rest],
             steps.loss,
         )
 
@@ -106,10 +108,10 @@ class RankSeries:
         self._spread({part: self.parts_ns}, np.array([float(start_ns + self.shift_ns)]), span, [span])
 
     def _fill(self, start: Vector, length: Vector, columns: Sequence[Vector], loss: Vector) -> None:
-        """Take in steps; the columns are the phases, the samples and the tokens."""
-        into = dict.fromkeys(keys.PHASES, self.parts_ns) | dict.fromkeys(AMOUNTS, self.amounts)
-        phases, rest = columns[: len(keys.PHASES)], columns[len(keys.PHASES) :]
-        self._spread(into, start, length, [*phases, np.ones(len(start)), *rest])
+        """Take in steps; the columns are those of `_STEP_PARTS`, the samples and the tokens."""
+        into = dict.fromkeys(_STEP_PARTS, self.parts_ns) | dict.fromkeys(AMOUNTS, self.amounts)
+        parts, rest = columns[: len(_STEP_PARTS)], columns[len(_STEP_PARTS) :]
+        self._spread(into, start, length, [*parts, np.ones(len(start)), *rest])
         known = ~np.isnan(loss)
         at = self._bucket(start[known])
         self.loss_sum += np.bincount(at, weights=loss[known], minlength=self.buckets)
@@ -187,10 +189,24 @@ def _step(series: RankSeries, event: Event) -> None:
         return
     start, length, *rest = (number or 0 for number in numbers)
     loss = as_number(fields.get("loss"))
-    phases, samples, tokens = rest[: len(keys.PHASES)], rest[-2], rest[-1]
+    phases, amounts = rest[: len(keys.PHASES)], rest[len(keys.PHASES) :]
+    _wait(series, start, length, [*phases, 0], amounts, np.nan if loss is None else loss)
+
+
+def _bare_step(series: RankSeries, event: Event) -> None:
+    """A step of which the log has the length and no phases: all of it is one part, as in the split."""
+    start, length, samples, tokens = (as_ns(event.fields.get(name)) for name in _BARE_FIELDS)
+    if start is not None and length is not None:
+        _wait(series, start, length, [*[0] * len(keys.PHASES), length], [samples or 0, tokens or 0], np.nan)
+
+
+def _wait(
+    series: RankSeries, start: int, length: int, parts_ns: Sequence[int], amounts: Sequence[int], loss: float
+) -> None:
+    """Count a step, and keep it until there are enough of them to be put into buckets."""
+    samples, tokens = amounts
     series.totals.update(steps=1, samples=samples, tokens=tokens)
-    row = (start + series.shift_ns, length, *phases, samples, tokens, np.nan if loss is None else loss)
-    series.waiting.append(row)
+    series.waiting.append((start + series.shift_ns, length, *parts_ns, samples, tokens, loss))
     if len(series.waiting) >= _CHUNK:
         series.flush()
 
@@ -217,11 +233,15 @@ def _eval_accuracy(series: RankSeries, event: Event) -> None:
     series.progress.append(Progress(epoch, str(split), totals["steps"], totals["samples"], totals["tokens"]))
 
 
+_STEP_PARTS = (*keys.PHASES, "bare_steps")
+"""Parts of the time that steps fill: of a measured one its phases, of one that is not the last."""
 _STEP_FIELDS = ("start_ns", "step_ns", *(f"{phase}_ns" for phase in keys.PHASES), "samples", "tokens")
 _MUST = 2 + len(keys.PHASES)
+_BARE_FIELDS = ("start_ns", "step_ns", "samples", "tokens")
 
 _TAKE: dict[str, Callable[[RankSeries, Event], None]] = {
     keys.STEP: _step,
+    keys.BARE_STEP: _bare_step,
     keys.STAGE: _stage,
     keys.EVAL_STOP: _eval_stop,
     keys.EVAL_ACCURACY: _eval_accuracy,

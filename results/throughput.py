@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .rank import RankRecord, StepTotals
@@ -10,7 +10,7 @@ from .rank import RankRecord, StepTotals
 
 @dataclass(frozen=True)
 class Throughput:
-    """Work of all ranks together over the slowest rank's time in training steps; None without such steps."""
+    """A step's work of all ranks over the slowest rank's mean step; None where some rank's log has no such steps."""
 
     tokens_per_s: float | None
     """Without warm-up steps."""
@@ -21,18 +21,26 @@ class Throughput:
     warmup_steps: int
 
 
-def throughput_of(records: Sequence[RankRecord]) -> Throughput:
-    """Work of all ranks over the time of the slowest."""
+def throughput_of(records: Sequence[RankRecord], ranks: int) -> Throughput:
+    """The rates of a run on so many ranks."""
     measured, everything = [r.measured for r in records], [r.all_steps for r in records]
     return Throughput(
-        tokens_per_s=_rate((t.tokens for t in measured), measured),
-        samples_per_s=_rate((t.samples for t in measured), measured),
-        tokens_per_s_with_warmup=_rate((t.tokens for t in everything), everything),
-        samples_per_s_with_warmup=_rate((t.samples for t in everything), everything),
+        tokens_per_s=_rate([t.tokens for t in measured], measured, ranks),
+        samples_per_s=_rate([t.samples for t in measured], measured, ranks),
+        tokens_per_s_with_warmup=_rate([t.tokens for t in everything], everything, ranks),
+        samples_per_s_with_warmup=_rate([t.samples for t in everything], everything, ranks),
         warmup_steps=max((r.warm_up.steps for r in records), default=0),
     )
 
 
-def _rate(amounts: Iterable[int], totals: Sequence[StepTotals]) -> float | None:
-    slowest_ns = max((total.step_ns for total in totals), default=0)
-    return sum(amounts) * 1e9 / slowest_ns if slowest_ns else None
+def _rate(amounts: Sequence[int], totals: Sequence[StepTotals], ranks: int) -> float | None:
+    """Of each rank the mean over the steps that its own log holds.
+
+    Where all logs hold as many this is the work of all ranks over the time of the slowest. Where one was cut off, the
+    sums of the ranks are of different steps, and their ratio would be no rate of anything.
+    """
+    if len(totals) < ranks or not all(total.steps for total in totals):
+        return None
+    step_ns = max(total.step_ns / total.steps for total in totals)
+    work = sum(amount / total.steps for amount, total in zip(amounts, totals, strict=True))
+    return work * 1e9 / step_ns if step_ns else None

@@ -24,7 +24,8 @@ from .overhead import Overhead
 from .stopwatch import Step, Stopwatch, is_sampled
 
 WARMUP_STEPS = 3
-"""Steps marked as warm-up: they pay for first allocations, kernel selection and connection set-up."""
+"""Steps of a process that are marked as warm-up: they pay for first allocations, kernel selection and connection
+set-up, which a resumed run pays for again."""
 
 
 class TrainingLoop:
@@ -167,7 +168,7 @@ class TrainingLoop:
             self._watch.lap("communication")
         step.samples, step.tokens = batch.samples, batch.tokens
         self._tokens = batch.tokens
-        step.warmup = self._steps < WARMUP_STEPS
+        step.warmup = self._steps - self._start.steps < WARMUP_STEPS
         step.loss = self._losses.capture(torch.stack(losses).sum() if batch.parts else losses[0])
         self._steps += 1
         return self._watch.end()
@@ -182,7 +183,7 @@ class TrainingLoop:
             if measured:
                 self._write_steps(self._watch.finished())
             end = self._clock.mark()
-            if number >= WARMUP_STEPS + 1:
+            if number - self._start.steps >= WARMUP_STEPS + 1:
                 overhead.took(number, self._tokens, start, end, time.process_time_ns() - cpu_ns)
         return end
 

@@ -98,6 +98,12 @@ class Story:
             **(collective | fields if communication else fields),
         )
 
+    def bare_step(self, ns: int, *, epoch: int = 1, tokens: int = 100, samples: int = 4) -> Story:
+        """A step that was left unmeasured."""
+        start, self.clock_ns, self.steps = self.clock_ns, self.clock_ns + ns, self.steps + 1
+        place = {"epoch_num": epoch, "step": self.steps - 1, "start_ns": start, "step_ns": ns}
+        return self.event(keys.BARE_STEP, **place, samples=samples, tokens=tokens, warmup=False)
+
     def evaluate(self, value: float, ns: int, *, epoch: int = 1, split: str = "validation") -> Story:
         start, self.clock_ns = self.clock_ns, self.clock_ns + ns
         span = {"start_ns": start, "duration_ns": ns, "samples": 10}

@@ -93,6 +93,7 @@ def test_the_time_of_runs_is_that_of_those_most_like_them(mlb_home: Path) -> Non
         ("20250103-c", 900, {"aggregation": "sign"}),
         ("20250104-d", 9_000, {"aggregation": "ddp", "max_steps": 50}),
         ("20250105-e", 9_000, {"aggregation": "ddp", "fleet": "other"}),
+        ("20250106-f", 20, {"aggregation": "ddp", "resumed_run": "20250102-b"}),
     ):
         story = Story(0, run_id=name).start().step(*[step_ms * 1_000_000 // 7] * 7)
         story.event("run_stop", status="aborted", reason="steps").stop()

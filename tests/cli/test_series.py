@@ -56,6 +56,15 @@ def test_repeats_show_every_run_and_what_a_claim_would_need(mlb: Mlb) -> None:
     assert "5 %: 4 runs" in text
 
 
+def test_a_series_of_which_no_run_has_all_of_its_logs_says_why(mlb: Mlb) -> None:
+    name = series(mlb, "scale", (2,), states=("succeeded",))
+    (mlb.home / "runs/r2-0/events/rank-00001.jsonl").unlink()
+    done = mlb("report", name)
+    assert done.returncode == 2
+    assert f"No run of {name} may stand for its size." in done.stderr
+    assert "r2-0: no whole log of rank 1" in done.stderr
+
+
 def test_a_series_without_a_run_says_so(mlb: Mlb) -> None:
     name = "20260101T000000Z_scale_task3a_x_def"
     write_matrix(mlb.home / "matrices" / name, Matrix(name, "scale", {"mode": "weak"}, (Cell({"nodes": 1}, 0, 1),)))

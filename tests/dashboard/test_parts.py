@@ -150,11 +150,13 @@ def test_hostile_events_end_up_as_text(tmp_path: Path) -> None:
 def test_the_overview_shows_every_kind_of_run(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     small_run(runs, run_id="good")
+    small_run(runs, run_id="rest", resumed_run="killed")
     Run(runs, run_id="lost").node(state="running", agent_pid=2**22 + 1, agent_start_ticks=1)
     (runs / "broken").mkdir()
     (runs / "broken" / "run.json").write_text("{")
     rows = {row["run"]: row for row in Overview(Home(runs, tmp_path, [], ())).to_json()["runs"]}
     assert rows["good"]["result"] == "goal reached in 5.2 s"
+    assert rows["rest"]["result"] == "goal reached, resumed from killed", "no time: it would be that of the rest"
     assert rows["lost"]["state"] == "lost"
     assert rows["broken"]["state"] == "unreadable"
 

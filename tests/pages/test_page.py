@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from mlb.results.extent import BUCKETS
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
 from mlb.results.run import RunFolder
+from mlb.results.split import PARTS
 from PIL import Image
 from stories import LAUNCHED, MS, Run, S, Story, small_run
 
@@ -190,6 +192,13 @@ def test_a_picture_is_a_png_in_its_colours(tmp_path: Path) -> None:
     assert forward is not None
     colours = {colour for _, colour in image.getcolors(1 << 20)}
     assert tuple(bytes.fromhex(forward[1])) in colours, "the style sheet reached the renderer"
+
+
+def test_every_part_of_the_time_has_a_colour() -> None:
+    css = (files("mlb.templates") / "report/chart.css").read_text()
+    for part in PARTS:
+        assert f".part-{part} {{ fill: var(--{part}); }}" in css
+        assert f"--{part}: #" in css
 
 
 def entries(path: Path, *runs: dict) -> list[Entry]:

@@ -9,6 +9,7 @@ import pytest
 from mlb.errors import ResultsInvalid
 from mlb.results import verdict
 from mlb.results.metrics import Metrics, compute
+from mlb.results.report import to_text
 from mlb.results.run import RunFolder
 
 MS = 1_000_000
@@ -73,6 +74,28 @@ def test_warm_up_is_left_out_and_shown(story: Any, run_at: Any, tmp_path: Path) 
     rates = compute(run_at(tmp_path, ranks=1).tell(tale).folder).throughput
     assert (rates.tokens_per_s, rates.tokens_per_s_with_warmup) == (100.0, 50.0)
     assert (rates.samples_per_s, rates.samples_per_s_with_warmup) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("held", [100, 52, 3, 0, None])
+def test_a_log_that_was_cut_off_lowers_no_rate(story: Any, run_at: Any, tmp_path: Path, held: int | None) -> None:
+    """Two ranks of 10 samples in each step of 100 ms; `held` of rank 1's steps arrived, three of them warm-up."""
+
+    def told(rank: int) -> Any:
+        tale = story(rank).start().event("run_start")
+        for step in range(100):
+            tale.step(0, 0, 100 * MS, 0, 0, 0, 0, samples=10, tokens=0, warmup=step < 3)
+        return tale.event("run_stop", status="aborted", reason="steps").stop()
+
+    run = run_at(tmp_path).tell(told(0)).node()
+    if held is not None:
+        lines = told(1).lines
+        run.write(1, b"".join(lines if held == 100 else lines[: 2 + held]))
+    metrics = compute(run.folder)
+    rates, text = metrics.throughput, to_text(metrics)
+    some, every = held is not None and held > 3, bool(held)
+    assert ("Throughput" in text, "with warm-up" in text) == (some, every), "and none is said to be 0"
+    assert rates.samples_per_s == (pytest.approx(200.0) if some else None)
+    assert rates.samples_per_s_with_warmup == (pytest.approx(200.0) if every else None)
 
 
 def test_the_split(metrics: Metrics) -> None:

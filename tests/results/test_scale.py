@@ -9,6 +9,7 @@ from mlb.errors import ResultsInvalid
 from mlb.pages.page import scaling_page
 from mlb.pages.scale_charts import charts_of_scaling
 from mlb.results.matrix import Cell, Matrix, read_matrix, write_matrix
+from mlb.results.run import RunFolder
 from mlb.results.scale import scaling_of
 from mlb.results.scale_fit import Law, fit_of, law_of
 from mlb.results.scale_report import render_scaling
@@ -83,6 +84,53 @@ def test_a_size_where_a_run_missed_the_target_is_not_compared_by_it(tmp_path: Pa
     scaling = scaling_of(series, tmp_path)
     assert scaling.points[1].time_speed_up is None
     assert "2 nodes: not every run reached the target" in text_of(render_scaling(scaling), 100)
+
+
+def test_a_target_that_the_first_evaluation_meets_says_nothing_of_efficiency(tmp_path: Path) -> None:
+    """400 samples at the first evaluation of every size: by these nobody needs more samples than another."""
+    sizes = [(ranks, 80 // ranks) for ranks in (1, 2, 4)]
+    series = series_of(*(run_of(tmp_path, f"n{p}", p, 100, steps=s, quality=(250, 200)) for p, s in sizes))
+    scaling = scaling_of(series, tmp_path)
+    assert [point.samples_to_target.median for point in scaling.points] == [400.0] * 3
+    assert [point.at_most for point in scaling.points] == [True] * 3
+    for point in scaling.points:
+        derived = (point.statistical_efficiency, point.rest, point.time_speed_up, point.price_index)
+        assert derived == (None,) * 4
+        assert point.hardware_efficiency == pytest.approx(1.0), "of which the target says nothing"
+    text = text_of(render_scaling(scaling), 200)
+    assert text.count("<= 400 ") == 3
+    assert "2 nodes: a run met the target at its first evaluation." in text
+    assert "evaluate more often, or take a farther target" in text
+    assert "as fast to the target" not in text
+    assert "Best price index" not in text
+    assert "efficiency" in {chart.id for chart in charts_of_scaling(scaling)}
+
+
+@pytest.mark.parametrize("near", ["one", "two"])
+def test_one_size_of_which_only_a_bound_is_known(tmp_path: Path, near: str) -> None:
+    """Held against a bound, or a bound itself: either way there is no ratio; other sizes keep theirs."""
+    quality = {name: (250, 200) if name == near else (400, 200) for name in ("one", "two", "four")}
+    sizes = {"one": 1, "two": 2, "four": 4}
+    series = series_of(*(run_of(tmp_path, n, p, 100, steps=20, quality=quality[n]) for n, p in sizes.items()))
+    one, two, four = scaling_of(series, tmp_path).points
+    assert (one.at_most, two.at_most, four.at_most) == (near == "one", near == "two", False)
+    assert two.statistical_efficiency is None
+    assert four.statistical_efficiency == (None if near == "one" else pytest.approx(0.25))
+    assert (four.price_index is None) == (near == "one")
+
+
+def test_runs_that_failed_or_lack_a_log_are_said(tmp_path: Path) -> None:
+    one = run_of(tmp_path, "one", 1, 100, steps=20, quality=(400, 200))
+    two, cut = (run_of(tmp_path, n, 2, 110, 10, steps=20, quality=(400, 200)) for n in ("two", "cut"))
+    log = RunFolder(tmp_path / "cut").rank_events(1)
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:12]))
+    failed = Cell({"nodes": 4, "gpus": None}, 0, 7, "four", "failed", "Rank 3 failed first: boom.")
+    scaling = scaling_of(series_of(one, two, cut, failed), tmp_path)
+    assert [(point.nodes, point.runs) for point in scaling.points] == [(1, 1), (2, 1)]
+    text = text_of(render_scaling(scaling), 200)
+    assert "2 nodes: cut is left out: no whole log of rank 1." in text
+    assert "nodes=4: the run with seed 7 failed: Rank 3 failed first: boom." in text
+    assert scaling.to_json()["left_out"] == {"cut": "no whole log of rank 1"}
 
 
 def test_the_page_of_a_series(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlb.results.compare import entry_of
 from mlb.results.extent import BUCKETS
 from mlb.results.keys import PHASES
 from mlb.results.metrics import compute
@@ -38,6 +39,34 @@ def test_evaluations_know_what_was_trained_on_before_them(small_run, tmp_path: P
         (2, "validation", 10, 200, 14000),
         (0, "test", 10, 200, 14000),
     ]
+
+
+def test_steps_that_are_not_measured_count(story, run_at, tmp_path: Path) -> None:
+    """As with --measure-every 4: three steps of four have a length and no phases."""
+    run = run_at(tmp_path)
+    for rank in range(2):
+        tale = story(rank, clock_ns=(7 + rank) * 1000 * MS).start().wait(3 * MS).event("run_start")
+        for step in range(160):
+            if step % 4:
+                tale.bare_step(100 * MS, samples=5, tokens=50)
+            else:
+                tale.step(*[10 * MS] * 7, samples=5, tokens=50)
+            if step in (119, 159):
+                tale.evaluate(310.0 - step / 4, 40 * MS)
+        run.tell(tale.event("run_stop", status="success", reason="goal").stop())
+    metrics = compute(run.node().folder, buckets=7)
+    series = metrics.series
+    assert series is not None
+    assert [(p.steps, p.samples, p.tokens) for p in series.progress] == [(120, 1200, 12_000), (160, 1600, 16_000)]
+    assert (metrics.steps, metrics.samples, metrics.tokens) == (160, 1600, 16_000)
+    for name, total in (("steps", 320), ("samples", 1600), ("tokens", 16_000)):
+        assert series.amounts[name].sum() == pytest.approx(total), name
+    for part in (*PHASES, "bare_steps", "evaluation"):
+        assert series.parts_s[part].sum() == pytest.approx(metrics.split.mean_seconds(part)), part
+    assert series.parts_s["bare_steps"].sum() == pytest.approx(12.0)
+    entry = entry_of(run.folder, metrics)
+    assert (entry.at_target("steps"), entry.at_target("samples")) == (120, 1200), "at the first of the two"
+    assert not np.isnan(series.loss).all()
 
 
 @settings(max_examples=40)

@@ -64,10 +64,13 @@ class ScriptedTask:
         return "asgd" if quality == 42.0 else None
 
 
-def train(path: Path, task: ScriptedTask, spec: RunSpec = SPEC) -> tuple[str, list[tuple[str, Mapping[str, object]]]]:
+def train(
+    path: Path, task: ScriptedTask, spec: RunSpec = SPEC, start: Position | None = None
+) -> tuple[str, list[tuple[str, Mapping[str, object]]]]:
     log = EventLog(path, rank=0, local_rank=0, world_size=1, node=0, run_id="r", launched_unix_ns=0)
     try:
-        reason = TrainingLoop(spec, task, Aggregation(task.model, Exchange(1)), log, torch.device("cpu")).run()
+        aggregation = Aggregation(task.model, Exchange(1))
+        reason = TrainingLoop(spec, task, aggregation, log, torch.device("cpu"), start=start).run()
     finally:
         log.close()
     return reason, [(event.key, event.fields) for event in read_log(path).events]
@@ -140,6 +143,17 @@ def test_a_loss_that_is_no_number_has_a_cause(before: list[float], words: str) -
 def test_warm_up_is_marked_not_hidden(tmp_path: Path) -> None:
     _, events = train(tmp_path / "log", ScriptedTask([30.0, 10.0]))
     assert [fields["warmup"] for key, fields in events if key == "step"] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("overhead", [False, True])
+def test_warm_up_counts_from_where_a_resumed_run_begins(tmp_path: Path, overhead: bool) -> None:
+    """Its process is new, whatever its first step's number; its pairs of steps begin after the warm-up, too."""
+    start = Position(epoch=2, epoch_steps=1, steps=3)
+    spec = replace(SPEC, max_epochs=5, measure_overhead=overhead)
+    _, events = train(tmp_path / "log", ScriptedTask([30.0, 30.0, 30.0, 10.0]), spec, start)
+    steps = [(fields["step"], fields["warmup"]) for key, fields in events if key in ("step", "bare_step")]
+    assert steps == [(3, True), (4, True), (5, True), (6, False), (7, False), (8, False), (9, False)]
+    assert [fields["step"] for key, fields in events if key == "overhead_pair"] == ([8] if overhead else [])
 
 
 def test_digests_tell_weights_apart_to_the_last_bit() -> None:
