@@ -19,7 +19,7 @@ from .text import said_by_runs, sanitise
 from .verdict import standing_of
 
 GROUPS_AT_MOST: Final = 12
-_CAVEATS_SHOWN: Final = 10
+_WARNINGS_SHOWN: Final = 10
 
 # What names a run, or follows from the moment and place of its start: no configuration.
 _IDENTITY: Final = frozenset(
@@ -48,8 +48,16 @@ def compare(runs: Sequence[Entry], *, mixed: bool = False, by: Sequence[str] = (
         by: group by these words of the configuration alone; what else differs is still shown.
 
     Raises:
-        UsageError: they are of different tasks, or do not belong side by side and `mixed` does not ask for it.
+        UsageError: two are the same run, they are of different tasks, or do not belong side by side and `mixed` does
+            not ask for it.
     """
+    names = Counter(run.metrics.spec.run_id for run in runs)
+    if twice := [sanitise(name) for name, number in names.items() if number > 1]:
+        raise UsageError(
+            f"Two of these folders are the same run: {', '.join(twice)}.",
+            why="A run and its copy are no independent repeats.",
+            fix="Leave the copies out.",
+        )
     reasons = tuple(_reasons([run.metrics.spec for run in runs]))
     if reasons and not mixed:
         raise UsageError(
@@ -201,8 +209,4 @@ def _warnings(groups: Sequence[Group]) -> Iterator[str]:
         missed = sum(run.counts and run.time_to_target_s is None for run in group.runs)
         if missed:
             yield f"{group.name}: {missed} of {len(group.runs)} runs missed the target: times to it are not compared."
-        for run in group.runs:
-            if run.metrics.spec.beside:
-                yield f"{group.name}: {run.metrics.spec.run_id} shared its machine with other runs."
-    caveats = [[sanitise(c) for c in run.metrics.spec.caveats] for group in groups for run in group.runs]
-    yield from said_by_runs(caveats, _CAVEATS_SHOWN)
+    yield from said_by_runs([run.metrics.warnings for group in groups for run in group.runs], _WARNINGS_SHOWN)

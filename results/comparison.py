@@ -42,6 +42,10 @@ class Entry:
             return f"it goes on with {resumed}, and its times, steps and samples are those of the rest"
         if cut := self._without_whole_log:
             return f"no whole log of rank {ranges(cut)}"
+        if self.metrics.consistency.evaluations_equal is False:
+            return "its ranks measured different qualities at the same evaluation"
+        if self.metrics.consistency.parameters_equal is False:
+            return "its ranks ended with different parameters"
         return ""
 
     @property

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from mlb.errors import UsageError
 from mlb.pages.page import comparison_page
 from mlb.results.compare import compare, compared, entry_of, group_of
 from mlb.results.compare_report import render_comparison
 from mlb.results.comparison import Comparison, Entry
+from mlb.results.run import RunFolder
 from mlb.results.table import text_of
 from stories import paced_run, small_run
 
@@ -52,6 +54,28 @@ def test_no_winner_by_logs_that_are_not_all_there(tmp_path: Path, logged: int | 
     assert (pair.times.ratio, pair.rates.ratio, made.fastest) == (None, None, None)
     assert "is faster than" not in said(made)
     assert sum("no whole log of rank 1" in warning for warning in made.warnings) == 4
+
+
+def test_a_run_whose_ranks_disagree_is_no_result(tmp_path: Path) -> None:
+    """One log says a better quality than the other at the same evaluation."""
+    paced(tmp_path, "whole", 0, 100)
+    log = RunFolder(tmp_path / "whole").rank_events(0)
+    text = log.read_text()
+    assert '"value":200' in text
+    log.write_text(text.replace('"value":200', '"value":2'))
+    changed = entry_of(RunFolder(tmp_path / "whole"))
+    made = compare([changed])
+    assert made.groups[0].counting == 0
+    assert "whole is shown and not averaged: its ranks measured different qualities at the same evaluation" in said(
+        made
+    )
+    assert any("The ranks measured different qualities" in warning for warning in made.warnings), "as the report says"
+
+
+def test_a_run_and_its_copy_are_no_repeats(tmp_path: Path) -> None:
+    run = paced(tmp_path, "run", 0, 100)
+    with pytest.raises(UsageError, match="are the same run: run"):
+        compare([run, run])
 
 
 def test_a_resumed_run_is_no_whole_training(tmp_path: Path) -> None:
