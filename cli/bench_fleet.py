@@ -22,7 +22,6 @@ from ..provisioner.nodes import Node
 from ..provisioner.plan import LaunchPlan, Place, candidate_ports, plan
 from ..provisioner.shape import Shape
 from ..provisioner.ssh import SshTransport
-from ..results.cost import Rent
 from ..results.holder import holder_in, mark_in
 from ..results.run import RunFolder, RunSpec, write_json
 from .bench_health import caveats_of, health_of, limits_of
@@ -85,8 +84,7 @@ def plan_of(spec: RunSpec, fleet: Fleet) -> LaunchPlan:
 def where_on(fleet: Fleet, request: Request) -> Where:
     names = tuple(nodes_of(fleet, request.nodes))
     run_id = request.run_id or new_run_id(request.task, fleet.name)
-    rent = Rent(fleet.usd_per_hour, fleet.price_source, len(fleet.nodes), fleet.created_unix_s)
-    return Where(run_id, fleet.name, names, caveats(fleet), rent=rent)
+    return Where(run_id, fleet.name, names, caveats(fleet), rent=fleet.rent(time.time()))
 
 
 @contextmanager

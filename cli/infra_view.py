@@ -10,6 +10,8 @@ from ..infra.fleet import Fleet
 from ..infra.quote import WEEKEND_H, Offer, Quote, dollars
 from ..infra.status import FleetStatus
 from ..infra.terraform import Plan
+from ..results.cost import at_most
+from ..results.ledger import is_ceiling
 
 _UNTRIED = (
     "This version of mlb has been tested against a stand-in for {} only, never on a real account.\n"
@@ -131,12 +133,19 @@ def status_text(status: FleetStatus, now: float) -> str:
         f"Fleet {fleet.name} ({where}): {fleet.status}, {_ends_of(fleet, now)}",
         *table(rows),
     ]
-    if fleet.usd_per_hour:
-        spent = fleet.usd_per_hour * max(0.0, min(now, fleet.blueprint.expires_epoch) - fleet.blueprint.created) / 3600
-        lines.append(f"${fleet.usd_per_hour:.2f} per hour; about ${spent:.2f} so far, at list price")
+    if fleet.usd_per_hour_now:
+        lines.append(_cost_of(fleet, now))
     if status.drifted:
         lines.append(f"It is not as it was made; `mlb infra apply --name {fleet.name}` repairs it.")
     return "\n".join(lines)
+
+
+def _cost_of(fleet: Fleet, now: float) -> str:
+    rate = f"{at_most(fleet.is_ceiling_now)}${fleet.usd_per_hour_now:.2f} per hour"
+    spent = fleet.usd_so_far(now)
+    if spent is None:
+        return f"{rate}; what it has cost so far is not known"
+    return f"{rate}; {at_most(is_ceiling(fleet.ledger)) or 'about '}${spent:.2f} so far, at list price"
 
 
 def status_json(status: FleetStatus) -> dict[str, object]:
@@ -152,7 +161,7 @@ def fleet_rows(fleets: Sequence[Fleet], current: str | None, now: float) -> list
             fleet.blueprint.zone,
             str(len(fleet.nodes)),
             fleet.status,
-            "-" if fleet.usd_per_hour is None else f"${fleet.usd_per_hour:.2f}",
+            "-" if (rate := fleet.usd_per_hour_now) is None else f"{at_most(fleet.is_ceiling_now)}${rate:.2f}",
             _ends_of(fleet, now),
         )
         for fleet in fleets

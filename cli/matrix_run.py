@@ -116,7 +116,8 @@ def _identity_of(fleet: Fleet) -> dict[str, Any]:
     """
     by_address = fleet.cloud == "ssh"
     hosts = [f"{node.ssh_host}:{node.ssh_port}" if by_address else node.name for node in fleet.nodes]
-    return {"fleet_begun": fleet.created_unix_s, "fleet_nodes": hosts}
+    begun = fleet.ledger[0].from_unix_s if fleet.ledger else None
+    return {"fleet_begun": begun, "fleet_nodes": hosts}
 
 
 def refuse_what_cannot_be(request: Request, configurations: Sequence[Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from ..errors import MlbError
 from ..infra import fleet as fleets
 from ..infra.folder import FleetFolder
 from ..provisioner.runs import all_runs, fleet_of, state_of
+from ..results.ledger import is_ceiling
 from ..results.metrics import compute
 from ..results.run import RunFolder
 from ..results.text import sanitise
@@ -103,7 +104,7 @@ def _claimed(folder: RunFolder) -> bytes:
 
 def _fleet_row(fleet: fleets.Fleet, now: float) -> dict[str, Any]:
     blueprint = fleet.blueprint
-    hours = max(0.0, min(now, blueprint.expires_epoch) - blueprint.created) / 3600
+    spent = fleet.usd_so_far(now)
     return {
         "name": fleet.name,
         "cloud": blueprint.spec.cloud,
@@ -111,9 +112,11 @@ def _fleet_row(fleet: fleets.Fleet, now: float) -> dict[str, Any]:
         "status": fleet.status,
         "nodes": [sanitise(node.name) for node in fleet.nodes],
         "machine": _machine(fleet),
-        "usd_per_hour": fleet.usd_per_hour,
-        # To the minute, so that an idle page is not redrawn for a fraction of a cent.
-        "usd_so_far": None if fleet.usd_per_hour is None else round(fleet.usd_per_hour * hours, 2),
+        "usd_per_hour": fleet.usd_per_hour_now,
+        # To the cent, so that an idle page is not redrawn for a fraction of it.
+        "usd_so_far": None if spent is None else round(spent, 2),
+        "usd_per_hour_is_ceiling": fleet.is_ceiling_now,
+        "usd_so_far_is_ceiling": is_ceiling(fleet.ledger),
         "minutes_left": round((blueprint.expires_epoch - now) / 60) if blueprint.is_rented else None,
     }
 

@@ -10,6 +10,7 @@ from ..errors import MlbError
 from ..infra import fleet as fleets
 from ..infra.folder import FleetFolder
 from ..provisioner.runs import all_runs, state_of
+from ..results.cost import at_most
 from .finding import Finding, Place, fail, ok, warn
 
 _LOST_SHOWN: Final = 3
@@ -36,7 +37,8 @@ def rented(place: Place) -> Iterator[Finding]:
         elif fleet.status in ("creating", "destroying"):
             yield warn(f"fleet {name}", f"it is half-way: {fleet.status}", f"If no command works on it: {destroy}")
         else:
-            price = f", ${fleet.usd_per_hour:.2f} per hour" if fleet.usd_per_hour else ""
+            rate = fleet.usd_per_hour_now
+            price = f", {at_most(fleet.is_ceiling_now)}${rate:.2f} per hour" if rate else ""
             running.append(f"{name} ({blueprint.spec.cloud}{price})")
     if running:
         yield ok("fleets", f"applied: {', '.join(running)}")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from ..errors import ResultsInvalid, UsageError
+from ..results.ledger import Charge, Ledger, is_ceiling, ledger_of, usd_until
 from .blueprint import Blueprint
 from .folder import FleetFolder, write_private
 
@@ -69,7 +70,13 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet as this machine knows it; written before the first machine is asked for."""
+    """A fleet as this machine knows it; written before the first machine is asked for.
+
+    Attributes:
+        usd_per_hour: list price of all its nodes; 0 where nothing is rented, None where nobody knows.
+        price_is_ceiling: whether that is the most it can be: spot machines at the on-demand price.
+        ledger: what it has cost, change by change.
+    """
 
     blueprint: Blueprint
     status: Status
@@ -77,12 +84,37 @@ class Fleet:
     attempts: tuple[Attempt, ...] = ()
     usd_per_hour: float | None = None
     price_source: str = ""
+    price_is_ceiling: bool = False
     checks: tuple[Mapping[str, Any], ...] = field(default=())
     replaced: tuple[Replacement, ...] = ()
+    ledger: Ledger = ()
 
     @property
     def name(self) -> str:
         return self.blueprint.spec.name
+
+    def charge(self, unix_s: float) -> Charge:
+        """What it costs from a moment on, with the machines of its blueprint."""
+        return Charge(unix_s, self.blueprint.spec.nodes, self.usd_per_hour, self.price_is_ceiling)
+
+    @property
+    def usd_per_hour_now(self) -> float | None:
+        """What is billed an hour, at most; None where nobody knows.
+
+        After a change that was cut short there may be more machines than the record lists.
+        """
+        rates = [self.usd_per_hour, *(charge.usd_per_hour for charge in self.ledger[-1:])]
+        known = [rate for rate in rates if rate is not None]
+        return max(known) if len(known) == len(rates) else None
+
+    @property
+    def is_ceiling_now(self) -> bool:
+        """Whether `usd_per_hour_now` is the most that it can be."""
+        return self.price_is_ceiling or is_ceiling(self.ledger[-1:])
+
+    def usd_so_far(self, unix_s: float) -> float | None:
+        """What its machines have cost by list price; they end with the deadline. None where a price is not known."""
+        return usd_until(self.ledger, min(unix_s, self.blueprint.expires_epoch))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -97,6 +129,8 @@ class Fleet:
             "nodes": [asdict(node) for node in self.nodes],
             "usd_per_hour": self.usd_per_hour,
             "price_source": self.price_source,
+            "price_is_ceiling": self.price_is_ceiling,
+            "ledger": [asdict(charge) for charge in self.ledger],
             "attempts": [asdict(attempt) for attempt in self.attempts],
             "checks": list(self.checks),
             "replaced": [asdict(one) for one in self.replaced],
@@ -145,6 +179,8 @@ def _parse(raw: Mapping[str, Any]) -> Fleet:
         attempts=tuple(Attempt(**attempt) for attempt in raw.get("attempts", ())),
         usd_per_hour=raw.get("usd_per_hour"),
         price_source=raw.get("price_source", ""),
+        price_is_ceiling=raw.get("price_is_ceiling", False),
         checks=tuple(raw.get("checks", ())),
         replaced=tuple(Replacement(**{**one, "problems": tuple(one["problems"])}) for one in raw.get("replaced", ())),
+        ledger=ledger_of(raw),
     )

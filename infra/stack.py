@@ -22,8 +22,8 @@ from ..errors import (
     PreflightError,
     ProvisionFailed,
 )
+from . import booking, ssh
 from . import fleet as fleets
-from . import ssh
 from .bad_nodes import BadNodes
 from .blueprint import Blueprint
 from .cloud import Cloud, Place
@@ -86,8 +86,14 @@ class Stack:
             wanted = replace(wanted, account=place.account, public_key=ssh.make_key(self.folder))
             wanted = self.cloud.prepare(wanted)
             price = None if quote.per_hour is None else float(quote.per_hour)
-            source = quote.chosen.source if quote.chosen else ""
-            fleet = Fleet(wanted, "creating", usd_per_hour=price, price_source=source)
+            fleet = Fleet(
+                wanted,
+                "creating",
+                usd_per_hour=price,
+                price_source=quote.chosen.source if quote.chosen else "",
+                price_is_ceiling=bool(quote.chosen and quote.chosen.bound),
+                ledger=known.ledger if known else (),
+            )
             if known and known.status != "creating":
                 refuse_if_state_lost(self.folder)
                 return self._change(fleet, known, quote, replace_bad=replace_bad)
@@ -133,11 +139,12 @@ class Stack:
             here = fleet.changed(blueprint=fleet.blueprint.at(zone), attempts=tuple(attempts)).save(self.folder)
             begun = time.monotonic()
             try:
-                plan = self._converge(here.blueprint, quote if not attempts else None)
+                plan = self._converge(here, quote if not attempts else None)
                 return self._ready(here, plan, replace_bad=replace_bad)
             except TerraformFailed as error:
                 self.watcher.say(f"{zone or 'Docker'} cannot serve the fleet; removing what was begun")
                 self._teardown(here)
+                fleet = booking.end(self.folder, fleet)
                 attempts.append(Attempt(zone, short(error), round(time.monotonic() - begun, 1)))
                 if kind_of(error.problems, timed_out=error.timed_out) != "capacity":
                     self.folder.remove()
@@ -163,7 +170,7 @@ class Stack:
         history = {"nodes": known.nodes, "status": known.status, "attempts": known.attempts, "replaced": known.replaced}
         here = fleet.changed(blueprint=fleet.blueprint.at(known.blueprint.zone), **history)
         try:
-            plan = self._converge(here.blueprint, quote)
+            plan = self._converge(here, quote)
         except (TerraformFailed, KeyboardInterrupt) as error:
             self.watcher.say("That failed; putting the fleet back to what it was")
             self._put_back(known)
@@ -184,13 +191,15 @@ class Stack:
 
     def _put_back(self, known: Fleet) -> None:
         try:
-            self._converge(known.blueprint, None)
+            self._converge(known, None)
         except (MlbError, KeyboardInterrupt) as error:
             with suppress(DiskFull):
-                known.changed(status="not-ready").save(self.folder)
+                known.changed(status="not-ready", ledger=booking.booked(self.folder)).save(self.folder)
             raise ProvisionFailed(
                 "The fleet could neither be changed nor put back.", why=str(error), fix=goes_on(self.folder.name)
             ) from None
+        with suppress(DiskFull):  # it then stays at the price of what was asked for: too much, never too little
+            booking.settle(self.folder, known).save(self.folder)
 
     def _plan(self, blueprint: Blueprint, bad: Sequence[str] = ()) -> Plan:
         lost = self.cloud.lost(blueprint) if self.folder.has_state else ()
@@ -201,14 +210,16 @@ class Stack:
         limit = self.limits.apply_s
         return terraform.plan(self.folder.plan_file, deadline_s=limit, parallelism=parallel, replace=replaced)
 
-    def _converge(self, blueprint: Blueprint, quote: Quote | None) -> Plan:
+    def _converge(self, fleet: Fleet, quote: Quote | None) -> Plan:
         """Plan, ask if there is a quote to show, apply."""
+        blueprint = fleet.blueprint
         self.watcher.say(f"Planning {blueprint.spec.nodes} nodes {f'in {blueprint.zone}' if blueprint.zone else ''}")
         plan = self._plan(blueprint)
         if not plan:
             return plan
         if quote is not None and not self.watcher.confirm(quote, plan):
             raise Interrupted("Not confirmed.")
+        booking.begin(self.folder, fleet)
         self._apply(blueprint, plan)
         return plan
 
@@ -221,7 +232,7 @@ class Stack:
         gate = Gate(self.folder, self.cloud, self.limits, self.watcher, self.terraform)
         again = goes_on(self.folder.name)
         try:
-            done = gate.check(fleet, plan)
+            done = gate.check(booking.settle(self.folder, fleet), plan)
             if replace_bad:
                 done = BadNodes(self.folder, self.watcher, gate, self._plan, self._apply).replaced(done)
             elif done.bad and not done.all_bad:
@@ -253,7 +264,7 @@ class Stack:
             limit, parallel = self.limits.destroy_s, parallelism(blueprint.spec.nodes)
             self.terraform().destroy(self.folder.plan_file, deadline_s=limit, parallelism=parallel)
 
-        done = Teardown(self.cloud, blueprint, self.folder, self.watcher.say, fleet.usd_per_hour)
+        done = Teardown(self.cloud, blueprint, self.folder, self.watcher.say, fleet.usd_per_hour_now)
         return done.run(by_terraform if self.folder.has_state else None)
 
     def terraform(self) -> Terraform:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NodeNotReady, ResultsInvalid, UsageError
+from ..results.cost import Rent
+from ..results.ledger import Ledger, is_ceiling, ledger_of, usd_until
 
 SCHEMA_VERSION = 1
 
@@ -46,8 +48,8 @@ class Fleet:
     folder: Path
     """Holds `fleet.json`, the key and the pinned host keys."""
     price_source: str = ""
-    created_unix_s: float | None = None
-    """When it was begun; None where its file does not say."""
+    ledger: Ledger = ()
+    """What it has cost so far; empty where its file does not say."""
 
     @property
     def key(self) -> Path:
@@ -65,6 +67,25 @@ class Fleet:
     def expires_unix_s(self) -> float:
         """The deadline as seconds since 1970; infinite without one."""
         return datetime.fromisoformat(self.expires_at).timestamp() if self.expires_at else math.inf
+
+    def rent(self, unix_s: float) -> Rent:
+        """What it costs from a moment on, and has cost until then.
+
+        The ledger's last word counts: after a change that was cut short it knows of machines that the list of nodes
+        does not.
+        """
+        if not self.ledger:
+            return Rent(self.usd_per_hour, self.price_source, len(self.nodes))
+        now = self.ledger[-1]
+        return Rent(
+            usd_per_hour=now.usd_per_hour,
+            source=self.price_source,
+            nodes=now.nodes,
+            spent_usd=usd_until(self.ledger, unix_s),
+            as_of_unix_s=unix_s,
+            is_ceiling=now.is_ceiling,
+            spent_is_ceiling=is_ceiling(self.ledger),
+        )
 
 
 def load(fleets_dir: Path, name: str) -> Fleet:
@@ -112,7 +133,7 @@ def _parse(raw: Mapping[str, Any], folder: Path) -> Fleet:
         nodes=tuple(_node(node) for node in raw["nodes"]),
         folder=folder,
         price_source=str(raw.get("price_source", "")),
-        created_unix_s=(raw.get("blueprint") or {}).get("created"),
+        ledger=ledger_of(raw),
     )
     _ = fleet.expires_unix_s  # a date that is none is found here
     return fleet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,27 @@ class Rent:
     """List price of all its nodes; 0 where nothing is rented, None where nobody knows."""
     source: str = ""
     nodes: int = 0
-    created_unix_s: float | None = None
-    """When it was begun: from then on it is billed."""
+    spent_usd: float | None = None
+    """What it had cost from its beginning to `as_of_unix_s`, by its ledger; None where that is not known."""
+    as_of_unix_s: float | None = None
+    """From then on it is billed at `usd_per_hour`."""
+    is_ceiling: bool = False
+    """Whether `usd_per_hour` is the most that it can be."""
+    spent_is_ceiling: bool = False
+    """The same of `spent_usd`."""
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Rent:
+        """Reads what this or an earlier version wrote, which took a fleet to have cost the same since `created_unix_s`.
+
+        Raises:
+            TypeError: it was edited.
+        """
+        if "created_unix_s" not in raw:
+            return cls(**raw)
+        known = {name: value for name, value in raw.items() if name != "created_unix_s"}
+        created = raw["created_unix_s"]
+        return cls(**known, spent_usd=None if created is None else 0.0, as_of_unix_s=created)
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,9 @@ class Cost:
     target_clock_usd: float | None
     """As `clock_usd`, up to the evaluation that met the target."""
     target_billed_usd: float | None
+    clock_is_ceiling: bool = False
+    """Whether what is on the clock is the most that it can be."""
+    billed_is_ceiling: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,11 +68,13 @@ def cost_of(metrics: Metrics) -> Cost | None:
         return None
     per_s = rent.usd_per_hour / 3600
     share = nodes / rent.nodes if rent.nodes >= nodes else 1.0
-    before_s = None if rent.created_unix_s is None else metrics.launched_unix_ns / 1e9 - rent.created_unix_s
+    before_s = None if rent.as_of_unix_s is None else metrics.launched_unix_ns / 1e9 - rent.as_of_unix_s
     target_s = metrics.time_to_target_from_launch_s
 
     def billed(until_s: float | None) -> float | None:
-        return None if until_s is None or before_s is None or before_s < 0 else per_s * (before_s + until_s)
+        if until_s is None or before_s is None or before_s < 0 or rent.spent_usd is None:
+            return None
+        return rent.spent_usd + per_s * (before_s + until_s)
 
     return Cost(
         rent=rent,
@@ -57,6 +82,8 @@ def cost_of(metrics: Metrics) -> Cost | None:
         billed_usd=billed(wall_s),
         target_clock_usd=None if target_s is None else per_s * share * target_s,
         target_billed_usd=billed(target_s),
+        clock_is_ceiling=rent.is_ceiling,
+        billed_is_ceiling=rent.is_ceiling or rent.spent_is_ceiling,
     )
 
 
@@ -74,11 +101,9 @@ def words_of(metrics: Metrics) -> str:
         return "nothing was rented"
     if cost is None:
         return "not known: the fleet had no price"
-    billed = "" if cost.billed_usd is None else f", {usd(cost.billed_usd)} billed from the fleet's beginning to its end"
-    return (
-        f"{usd(cost.clock_usd)} on the clock{billed} "
-        f"(${rent.usd_per_hour if rent else 0:.2f} an hour, {cost.rent.source}; without disks and traffic)"
-    )
+    billed = _billed_words(cost, cost.billed_usd, "billed from the fleet's beginning to its end")
+    rate = f"{at_most(cost.clock_is_ceiling)}${cost.rent.usd_per_hour:.2f} an hour"
+    return f"{_clock_words(cost, cost.clock_usd)}{billed} ({rate}, {cost.rent.source}; without disks and traffic)"
 
 
 def target_words_of(metrics: Metrics) -> str:
@@ -86,8 +111,20 @@ def target_words_of(metrics: Metrics) -> str:
     cost = cost_of(metrics)
     if cost is None or cost.target_clock_usd is None:
         return ""
-    billed = "" if cost.target_billed_usd is None else f", {usd(cost.target_billed_usd)} billed by then"
-    return f"{usd(cost.target_clock_usd)} on the clock{billed}"
+    return _clock_words(cost, cost.target_clock_usd) + _billed_words(cost, cost.target_billed_usd, "billed by then")
+
+
+def _clock_words(cost: Cost, clock_usd: float) -> str:
+    return f"{at_most(cost.clock_is_ceiling)}{usd(clock_usd)} on the clock"
+
+
+def _billed_words(cost: Cost, billed_usd: float | None, what: str) -> str:
+    return "" if billed_usd is None else f", {at_most(cost.billed_is_ceiling)}{usd(billed_usd)} {what}"
+
+
+def at_most(is_ceiling: bool) -> str:
+    """What stands before an amount of money that is a ceiling."""
+    return "at most " if is_ceiling else ""
 
 
 def usd(amount: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .comparison import Comparison, Effect, EffectOn, Group
+from .cost import at_most, cost_of
 from .measures import MEASURES
 from .statistics import Interval, Sample
 from .table import Table
@@ -44,18 +45,31 @@ def measure_tables(comparison: Comparison) -> Iterator[Table]:
 
 def _cost_table(groups: Sequence[Group]) -> Table:
     names = ("usd_to_target", "usd_billed_to_target", "energy_kj")
-    rows = tuple((*_row(group, names), number_text(price_index(groups[0], group))) for group in groups)
+    rows = tuple((*_cost_row(group, names), number_text(price_index(groups[0], group))) for group in groups)
     return Table(
         "Cost to the target",
         ("group", *(MEASURES[name].label for name in names), "price index"),
         rows,
         notes=(
             "At list price, without disks and traffic. On the clock: the nodes used, from the launch to the target. "
-            "Billed: the whole fleet, from its beginning to then, with provisioning and idling. Energy: the whole run.",
+            "Billed: the whole fleet, from its beginning to then, with provisioning and idling, at what it cost "
+            "at each time. Energy: the whole run.",
             f"Price index against {groups[0].name}: how much dearer (on the clock) over how much faster; below 1 it is "
             "worth it.",
         ),
     )
+
+
+def _cost_row(group: Group, names: Sequence[str]) -> tuple[str, ...]:
+    """As `_row`, with `at most` before dollars that are a ceiling in one of the runs."""
+    costs = [cost for run in group.runs if run.counts and (cost := cost_of(run.metrics))]
+    ceilings = {
+        "usd_to_target": any(cost.clock_is_ceiling for cost in costs),
+        "usd_billed_to_target": any(cost.billed_is_ceiling for cost in costs),
+    }
+    first, *cells = _row(group, names)
+    marked = zip(names, cells, strict=True)
+    return first, *(f"{at_most(ceilings.get(name, False) and cell != '-')}{cell}" for name, cell in marked)
 
 
 def price_index(first: Group, second: Group) -> float | None:

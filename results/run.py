@@ -286,7 +286,7 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
         )
     lists = ("argv", "beside", "caveats", "node_names")
     try:
-        rent = None if raw.get("rent") is None else Rent(**raw["rent"])
+        rent = None if raw.get("rent") is None else Rent.from_json(raw["rent"])
     except TypeError as error:
         raise ResultsInvalid(
             "The run's run.json was edited.", why=f"rent: {error}", fix="Restore the file from a copy."

@@ -49,7 +49,11 @@ function overview(data) {
     const nodes = fleet.nodes ? fleet.nodes.length + " nodes" : "";
     card.append(element("strong", fleet.name), element("p", [fleet.cloud, fleet.zone, nodes, fleet.status].filter(Boolean).join(", ")));
     if (fleet.machine) card.append(element("p", fleet.machine));
-    if (fleet.usd_per_hour != null) card.append(element("p", "$" + fleet.usd_per_hour.toFixed(2) + " per hour, about $" + fleet.usd_so_far.toFixed(2) + " so far"));
+    if (fleet.usd_per_hour != null) {
+      const rate = (fleet.usd_per_hour_is_ceiling ? "at most $" : "$") + fleet.usd_per_hour.toFixed(2) + " per hour";
+      const spent = fleet.usd_so_far == null ? "" : (fleet.usd_so_far_is_ceiling ? ", at most $" : ", about $") + fleet.usd_so_far.toFixed(2) + " so far";
+      card.append(element("p", rate + spent));
+    }
     if (fleet.minutes_left != null) {
       const late = fleet.minutes_left < 0;
       card.append(element("p", late ? "past its deadline by " + -fleet.minutes_left + " min: mlb infra destroy --name " + fleet.name : "ends in " + fleet.minutes_left + " min", late ? { class: "late" } : {}));

@@ -7,6 +7,7 @@ import pytest
 from mlb.cli import matrix_run
 from mlb.cli.request import Request
 from mlb.provisioner.fleet import Fleet, FleetNode
+from mlb.results.ledger import Charge
 from mlb.results.matrix import write_matrix
 
 REQUEST = Request("task3a", goal="smoke", fleet="f")
@@ -41,8 +42,8 @@ def test_a_series_goes_on_only_on_the_fleet_it_was_begun_on(ask: object, tmp_pat
     assert not ask(hosts, replace(hosts, nodes=nodes[:1]))
     assert not ask(hosts, replace(hosts, nodes=(nodes[0], node("b", "10.1.0.9")))), "another host of the same name"
 
-    rented = replace(hosts, name="rented", cloud="aws", created_unix_s=1.0)
+    rented = replace(hosts, name="rented", cloud="aws", ledger=(Charge(1.0, 2, 3.0),))
     put_back = replace(rented, nodes=(nodes[0], node("b", "10.1.0.9")))
     assert ask(rented, put_back), "a machine that was replaced is the fleet's"
-    assert not ask(rented, replace(rented, created_unix_s=2.0)), "made anew"
+    assert not ask(rented, replace(rented, ledger=(Charge(2.0, 2, 3.0),))), "made anew"
     assert not ask(rented, replace(rented, nodes=nodes[:1])), "of another size"

@@ -24,6 +24,7 @@ from mlb.infra.blueprint import Blueprint
 from mlb.infra.fleet import Fleet, Node
 from mlb.infra.folder import FleetFolder
 from mlb.infra.spec import FleetSpec
+from mlb.results.ledger import Charge
 from stories import MS, Run, Story, small_run
 
 GUARD = Guard(8000, "token")
@@ -179,6 +180,21 @@ def test_a_fleet_says_what_its_nodes_are(tmp_path: Path) -> None:
     assert said("aws", 4, "g5.12xlarge") == "g5.12xlarge: 48 vCPUs, 192 GiB, 4 x A10G"
     assert said("ssh", 2, None) == "2 GPUs on each"
     assert said("docker", 0, None) == ""
+
+
+def test_a_fleet_says_what_it_has_cost_through_its_changes(tmp_path: Path) -> None:
+    folder, now = FleetFolder(tmp_path / "state", "a"), int(time.time())
+    folder.create()
+    blueprint = Blueprint(
+        spec=FleetSpec(name="a", cloud="aws"), fleet_id="0a1b2c3d", machine=None, zone="", created=now - 7200,
+        owner="ada", version="0.1.0", public_key="ssh-ed25519 AAAA",
+    )  # fmt: skip
+    grown = (Charge(now - 7200, 1, 12.0, is_ceiling=True), Charge(now, 8, 96.0))
+    Fleet(blueprint, "ready", usd_per_hour=96.0, ledger=grown).save(folder)
+    (fleet,) = Overview(Home(tmp_path / "runs", tmp_path / "state", [], ())).fleets()
+    assert fleet["usd_per_hour"] == 96
+    assert fleet["usd_so_far"] == pytest.approx(24, abs=2), "a minute of the eight at most has passed"
+    assert (fleet["usd_per_hour_is_ceiling"], fleet["usd_so_far_is_ceiling"]) == (False, True)
 
 
 def test_what_cannot_be_read_in_time_is_named_and_read_later(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ALLOWED = {
     "cli": {"aggregation", "dashboard", "doctor", "infra", "pages", "provisioner", "tasks", "results"},
     "dashboard": {"infra", "pages", "provisioner", "results"},  # docs/decisions/0015
     "doctor": {"infra", "provisioner", "results"},
-    "infra": {"templates", "results"},  # docs/decisions/0007
+    "infra": {"templates", "results"},  # docs/decisions/0007, 0066
     "provisioner": {"templates", "results"},  # docs/decisions/0002
     "runners": {"tasks", "aggregation", "results"},
     "tasks": {"models", "datasets"},

@@ -40,6 +40,7 @@ from mlb.infra.spec import FleetSpec
 from mlb.infra.stack import Stack
 from mlb.infra.terraform import Plan, TerraformFailed
 from mlb.infra.watcher import Limits, Watcher
+from mlb.results.ledger import Charge
 
 from .test_process import await_gone
 
@@ -127,7 +128,10 @@ def test_an_orphan_of_a_killed_mlb_is_stopped_and_the_lock_comes_free(folder: Fl
 
 
 def test_the_record_comes_back_as_it_was(folder: FleetFolder) -> None:
-    made = Fleet(BLUEPRINT, "ready", (NODE,), (Attempt("z", "no capacity", 3.5),), 1.5, "source", ({"node": "a-0"},))
+    made = Fleet(
+        BLUEPRINT, "ready", (NODE,), (Attempt("z", "no capacity", 3.5),), 1.5, "source", checks=({"node": "a-0"},)
+    )
+    made = made.changed(price_is_ceiling=True, ledger=(Charge(1_795_500_000, 1, 1.5, is_ceiling=True),))
     made.save(folder)
     assert fleets.load(folder) == made
 
@@ -135,13 +139,14 @@ def test_the_record_comes_back_as_it_was(folder: FleetFolder) -> None:
 def test_a_record_of_another_version(folder: FleetFolder) -> None:
     raw = Fleet(BLUEPRINT, "ready", (NODE,)).to_json()
     # What an earlier version did not know of yet, and what a later one added.
-    for key in ("attempts", "checks", "usd_per_hour", "price_source"):
+    for key in ("attempts", "checks", "usd_per_hour", "price_source", "price_is_ceiling", "ledger"):
         raw.pop(key)
     raw["blueprint"].pop("ports")
     raw["blueprint"]["spec"].pop("memlock")
     raw["nodes"][0]["rack"] = "new"
     folder.fleet_json.write_text(json.dumps(raw))
-    assert fleets.load(folder) == Fleet(BLUEPRINT, "ready", (NODE,))
+    since_its_beginning = (Charge(BLUEPRINT.created, 1, None),)
+    assert fleets.load(folder) == Fleet(BLUEPRINT, "ready", (NODE,), ledger=since_its_beginning)
     folder.fleet_json.write_text(json.dumps({**raw, "schema_version": 2}))
     with pytest.raises(Usage, match="a later version of mlb"):
         fleets.load(folder)
@@ -281,7 +286,7 @@ class Quick(Stack):
     nodes = (NODE,)
     error: Exception | None = None
 
-    def _converge(self, blueprint: Blueprint, quote: object) -> Plan:
+    def _converge(self, fleet: Fleet, quote: object) -> Plan:
         if self.error:
             raise self.error
         with_state(self.folder)

@@ -15,6 +15,7 @@ from mlb.errors import DiskFull, NodeNotReady, NodeUnfit, ResultsInvalid, UsageE
 from mlb.provisioner import fleet, wheel
 from mlb.provisioner.fan_out import fan_out, refuse_if_any_failed
 from mlb.provisioner.program import program
+from mlb.results.cost import Rent
 
 NODE = {
     "name": "t-0",
@@ -51,13 +52,33 @@ def test_a_fleet_is_read(tmp_path: Path) -> None:
     assert fleet.names(tmp_path) == ["t"]
 
 
+def test_a_run_is_told_what_the_fleet_has_cost_and_costs(tmp_path: Path) -> None:
+    one = {"from_unix_s": 0, "nodes": 1, "usd_per_hour": 12, "is_ceiling": False}
+    eight = {"from_unix_s": 36_000, "nodes": 8, "usd_per_hour": 96, "is_ceiling": True}
+    grown = fleet.load(write(tmp_path, ledger=[one, eight], price_source="a list"), "t")
+    assert grown.rent(36_360) == Rent(96.0, "a list", 8, pytest.approx(129.60), 36_360, True, True)
+    # Earlier versions kept no ledger, the first ones not even when the fleet was made.
+    assert fleet.load(write(tmp_path, blueprint={"created": 3600}), "t").rent(7200) == Rent(1.5, "", 1, 1.5, 7200)
+    assert fleet.load(write(tmp_path), "t").rent(7200) == Rent(1.5, "", 1)
+
+
 def test_hosts_that_nobody_rented_have_keys_of_their_own_and_no_deadline(tmp_path: Path) -> None:
     made = fleet.load(write(tmp_path, expires_at=None, nodes=[NODE, {**NODE, "ssh_key": "/keys/mine"}]), "t")
     assert [str(made.key_of(node)) for node in made.nodes] == [str(made.key), "/keys/mine"]
     assert made.expires_unix_s == float("inf")
 
 
-@pytest.mark.parametrize("change", [{"nodes": [{}]}, {"nodes": 1}, {"expires_at": "soon"}, {"schema_version": 2}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nodes": [{}]},
+        {"nodes": 1},
+        {"expires_at": "soon"},
+        {"schema_version": 2},
+        {"ledger": [{"from_unix_s": "then"}]},
+        {"ledger": None},
+    ],
+)
 def test_a_damaged_record_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ResultsInvalid, match=r"fleet.json is damaged"):
         fleet.load(write(tmp_path, **change), "t")

@@ -10,7 +10,8 @@ from mlb.errors import ResultsInvalid
 from mlb.pages.page import run_page
 from mlb.results.compare import compare, entry_of
 from mlb.results.compare_report import render_comparison
-from mlb.results.cost import Rent, cost_of, energy_j_of, usd, words_of
+from mlb.results.cost import Rent, cost_of, energy_j_of, target_words_of, usd, words_of
+from mlb.results.measure_tables import measure_tables
 from mlb.results.metrics import compute
 from mlb.results.report import to_text
 from mlb.results.run import RunFolder
@@ -23,7 +24,7 @@ CREATED_S = LAUNCHED / S - 600
 
 def rented(path: Path, usd_per_hour: float | None = 36.0, nodes: int = 4, **spec: Any) -> RunFolder:
     """The small run on one node of `nodes`: a cent a second for all of them."""
-    rent = Rent(usd_per_hour, "a list of yesterday", nodes, CREATED_S)
+    rent = Rent(usd_per_hour, "a list of yesterday", nodes, 0.0, CREATED_S)
     return small_run(path, **{"fleet": "demo", "rent": rent, **spec}).folder
 
 
@@ -67,9 +68,50 @@ def test_where_there_is_no_price(tmp_path: Path, spec: dict[str, Any], said: str
     assert "$" not in to_text(metrics, 100)
 
 
+def test_what_was_spent_before_is_added_to_what_the_fleet_costs_now(tmp_path: Path) -> None:
+    """A fleet that was resized: $120 until it was asked for the run, ten minutes before the launch."""
+    metrics = compute(rented(tmp_path, rent=Rent(36.0, "x", 8, 120.0, CREATED_S)))
+    cost, target_s = cost_of(metrics), metrics.time_to_target_from_launch_s
+    assert cost
+    assert target_s
+    assert cost.target_billed_usd == pytest.approx(120 + 0.01 * (600 + target_s))
+
+
+def test_a_run_of_an_earlier_version_is_read_as_it_was(tmp_path: Path) -> None:
+    """It took its fleet to have cost the same from its beginning on."""
+    folder = rented(tmp_path)
+    now, raw = cost_of(compute(folder)), json.loads(folder.spec.read_text())
+    old = {"usd_per_hour": 36.0, "source": "a list of yesterday", "nodes": 4, "created_unix_s": CREATED_S}
+    folder.spec.write_text(json.dumps({**raw, "rent": old}))
+    assert cost_of(compute(folder)) == now
+    folder.spec.write_text(json.dumps({**raw, "rent": {**old, "created_unix_s": None}}))
+    unknown = cost_of(compute(folder))
+    assert unknown
+    assert unknown.billed_usd is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "spent", "clock", "billed"), [(True, True, "at most ", "at most "), (False, True, "", "at most ")]
+)
+def test_a_ceiling_is_called_one(tmp_path: Path, rate: bool, spent: bool, clock: str, billed: str) -> None:
+    rent = Rent(36.0, "x", 1, 120.0, CREATED_S, is_ceiling=rate, spent_is_ceiling=spent)
+    folder = rented(tmp_path, rent=rent)
+    metrics = compute(folder)
+    words = words_of(metrics)
+    assert words.startswith(f"{clock}$")
+    assert f", {billed}$126.10 billed from" in words
+    assert f"({clock}$36.00 an hour, x;" in words
+    assert f", {billed}$126.10 billed by then" in target_words_of(metrics)
+    assert f"{billed}$126.10 billed from" in run_page(folder, metrics)
+    comparison = compare([entry_of(folder)])
+    (table,) = [t for t in measure_tables(comparison) if t.title == "Cost to the target"]
+    _, on_clock, whole, energy, _ = table.rows[0]
+    assert (on_clock.startswith("at most "), whole, energy) == (bool(clock), "at most 126.1", "-")
+
+
 def test_a_fleet_whose_beginning_is_not_known_has_no_bill(tmp_path: Path) -> None:
-    for created in (None, LAUNCHED / S + 5):
-        cost = cost_of(compute(rented(tmp_path, rent=Rent(36.0, "x", 1, created))))
+    for spent, as_of in ((None, LAUNCHED / S - 5), (None, None), (0.0, LAUNCHED / S + 5)):
+        cost = cost_of(compute(rented(tmp_path, rent=Rent(36.0, "x", 1, spent, as_of))))
         assert cost is not None
         assert (cost.billed_usd, cost.target_billed_usd) == (None, None)
 
