@@ -20,7 +20,7 @@ from .comparison import Entry
 from .matrix import Matrix
 from .run import RunFolder
 from .scale_fit import Fit, fit_of
-from .statistics import Sample, sample_of
+from .statistics import MINIMUM_RUNS, Interval, Sample, ratio_interval, sample_of
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,16 @@ class Point:
     """Throughput over that of the smallest size."""
     hardware_efficiency: float
     """The same, over the ratio of the ranks."""
+    hardware_interval: Interval | None
+    """Of it; None, as of the others, for the smallest size and where it or this one has too few runs."""
     statistical_efficiency: float | None
     """Samples to the target at the smallest size, over those at this one."""
+    statistical_interval: Interval | None
     rest: float | None
     """What remains of the time's speed-up: below 1 where more of the time lies off the training steps."""
     time_speed_up: float | None
     """Time to the target at the smallest size, over that at this one."""
+    time_speed_up_interval: Interval | None
     price_index: float | None
     """(nodes x time, over those of the smallest size) / time_speed_up: how much dearer over how much faster, with one
     price for every node; below 1 the nodes are worth it."""
@@ -152,9 +156,12 @@ def _point(size: tuple[int, int], runs: Sequence[Entry], first: Point | None) ->
         steps_to_target=_sample([run.at_target("steps") for run in runs], always),
         speed_up=speed_up,
         hardware_efficiency=hardware,
+        hardware_interval=_between(first and first.samples_per_s, rates, grown),
         statistical_efficiency=statistical,
+        statistical_interval=_between(samples, first and first.samples_to_target) if statistical else None,
         rest=(time_speed_up or 0.0) / (speed_up * (statistical or 1.0)) if known else None,
         time_speed_up=time_speed_up,
+        time_speed_up_interval=_between(times, first and first.time_to_target_s) if time_speed_up else None,
         price_index=nodes / base.nodes / time_speed_up**2 if time_speed_up else None,
     )
 
@@ -193,6 +200,14 @@ def _crossing(run: Entry, axis: str) -> float | None:
 def _sample(values: Sequence[float | None], always: bool) -> Sample:
     """Nothing where some run missed the target: only the lucky ones would be compared."""
     return sample_of([value for value in values if value is not None] if always else [])
+
+
+def _between(under: Sample | None, over: Sample | None, grown: float = 1.0) -> Interval | None:
+    """The interval of a ratio of two sizes' runs, over that of their ranks."""
+    if under is None or over is None or min(len(under.values), len(over.values)) < MINIMUM_RUNS:
+        return None
+    found = ratio_interval(under.values, over.values)
+    return Interval(found.low / grown, found.high / grown, found.coverage)
 
 
 def _ratio(over: float | None, under: float | None) -> float | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .matrix_compare import words_of
-from .measure_tables import interval_text, number_text
+from .measure_tables import covered, interval_text, number_text
 from .scale import Point, Scaling
 from .scale_fit import Fit, Prediction
-from .statistics import CONFIDENCE, Sample
+from .statistics import CONFIDENCE, Interval, Sample
 from .table import Report, Table
 from .text import count, said_by_runs, sanitise
 
@@ -103,14 +103,15 @@ def _throughput(scaling: Scaling) -> Table:
                 number_text(p.samples_per_s.median),
                 interval_text(p.samples_per_s),
                 f"{p.speed_up:.3g}",
-                _percent(p.hardware_efficiency),
+                _percent(p.hardware_efficiency, p.hardware_interval),
             )
             for p in scaling.points
         ),
         notes=(
             f"{sanitise(mode).capitalize()} scaling: {stays}.",
             "Within training steps, without the warm-up; medians over the runs.",
-            "Hardware efficiency: samples/s of a rank, over those of a rank of the smallest size.",
+            "Hardware efficiency: samples/s of a rank, over those of a rank of the smallest size; in brackets, as with "
+            "other ratios, its interval from 3 runs of both on: 95 %, or what so few runs cover.",
         ),
     )
 
@@ -150,9 +151,9 @@ def _target_row(p: Point) -> tuple[str, ...]:
         number_text(p.raw_time_to_target_s.median),
         _bound(p, _whole(p.samples_to_target)),
         _whole(p.steps_to_target),
-        _percent(p.statistical_efficiency),
+        _percent(p.statistical_efficiency, p.statistical_interval),
         _percent(p.rest),
-        number_text(p.time_speed_up),
+        number_text(p.time_speed_up) + _in_brackets(p.time_speed_up_interval),
         number_text(p.price_index),
     )
 
@@ -248,8 +249,14 @@ def _bound(p: Point, text: str) -> str:
     return f"<= {text}" if p.at_most else text
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _percent(share: float | None, interval: Interval | None = None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}" + _in_brackets(interval, 100)
+
+
+def _in_brackets(interval: Interval | None, unit: float = 1.0) -> str:
+    if interval is None:
+        return ""
+    return f" ({unit * interval.low:.3g} to {unit * interval.high:.3g}{covered(interval)})"
 
 
 def _whole(sample: Sample) -> str:

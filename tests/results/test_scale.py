@@ -71,6 +71,15 @@ def test_the_speed_up_is_taken_apart_and_its_parts_multiply_to_it(tmp_path: Path
     )
     assert one.steps_to_target.median == 20
     assert four.hardware_efficiency == pytest.approx(101 / 131)
+    between = four.hardware_interval
+    assert between is not None
+    assert (between.low, between.high) == (pytest.approx(100 / 132), pytest.approx(102 / 130)), "of all runs' ratios"
+    assert between.coverage == pytest.approx(0.9), "three against three"
+    assert one.hardware_interval is None
+    assert one.time_speed_up_interval is None
+    assert four.time_speed_up_interval is not None
+    assert four.time_speed_up_interval.holds(four.time_speed_up or 0)
+    assert "77.1 (75.8 to 78.5, 90 %)" in text_of(render_scaling(scaling), 200)
     assert scaling.fit is not None
     assert scaling.fit.predictions[0].ranks == 8
 
