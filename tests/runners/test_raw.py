@@ -15,7 +15,7 @@ from mlb.runners.raw_calls import MpiCalls
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_every_operation_leaves_what_it_should(run_ranks: Callable[..., Path], ranks: int) -> None:
     meeting = MpiMeeting(f"raw-{os.getpid()}-{ranks}", ranks, 1, local_store)
     out = run_ranks(Path(__file__).with_name("ranks_raw.py"), ranks, PMI_PORT=meeting.address)
