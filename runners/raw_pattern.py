@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..results.raw import SUMS
+
 _EXACT = 256
 """Whole numbers to here are exact in bfloat16, and so in every type of the plan."""
 _BLOCK = 1 << 20
 """Elements written or compared at once."""
 _POISON = -1
-SUMS = ("all_reduce", "reduce_scatter")
-"""The operations that add up."""
 
 
 class Pattern:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from mlb.results.raw import OPERATIONS, elements
+from mlb.results.raw import OPERATIONS, SUMS, elements
 from mlb.runners import raw, raw_pattern
-from mlb.runners.raw_pattern import SUMS, Pattern
+from mlb.runners.raw_pattern import Pattern
 from torch import Tensor
 
 RANKS = 4
