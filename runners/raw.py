@@ -21,7 +21,6 @@ from ..results.raw import OPERATIONS, element_bytes, elements, plan_of
 from ..results.run import RunSpec
 from ..results.writer import EventLog
 from . import mpi
-from .backends import mpi_is_wanted
 from .group import ProcessGroup
 from .raw_calls import Call, calls_of
 from .raw_pattern import Pattern, poison
@@ -53,14 +52,15 @@ def measure(spec: RunSpec, group: ProcessGroup, log: EventLog) -> None:
 
 
 def _places(spec: RunSpec, group: ProcessGroup) -> Iterator[Place]:
-    if spec.backend == "gloo":
-        yield Place("gloo", torch.device("cpu"), dist.group.WORLD)
-        return
-    yield Place("gloo", torch.device("cpu"), dist.new_group(backend="gloo"))
-    yield Place(spec.backend, group.device, dist.group.WORLD)
-    if spec.backend != "mpi" and mpi_is_wanted(spec):
-        mpi.start()
-        yield Place("mpi", torch.device("cpu"), dist.new_group(backend=mpi.NAME))
+    for backend in spec.backends:
+        device = group.device if backend == "nccl" else torch.device("cpu")
+        if backend == spec.backend:
+            yield Place(backend, device, dist.group.WORLD)
+        elif backend == "mpi":
+            mpi.start()
+            yield Place(backend, device, dist.new_group(backend=mpi.NAME))
+        else:
+            yield Place(backend, device, dist.new_group(backend=backend))
 
 
 def _measure(operation: str, dtype: str, size: int, place: Place, seconds: float, log: EventLog) -> None:
