@@ -106,7 +106,7 @@ def points_of(folder: RunFolder) -> list[Point]:
 
 def _point(fields: list[Any], ranks: int) -> Point:
     what = ("backend", "device", "operation", "dtype", "size_bytes")
-    first = {name: fields[0][name] for name in what}
+    first: dict[str, Any] = {name: fields[0][name] for name in what}
     times = [each["times_ns"] for each in fields]
     if any({name: each[name] for name in what} != first for each in fields) or len(set(map(len, times))) != 1:
         raise ResultsInvalid(f"The ranks did not measure the same: {first} on rank 0.", fix="Run task0a again.")
@@ -117,7 +117,7 @@ def _point(fields: list[Any], ranks: int) -> Point:
     median, p5, p95, p99 = (float(v) for v in np.percentile(slowest_us, (50, 5, 95, 99)))
     algbw = first["size_bytes"] / median / 1e3
     return Point(
-        **{name: sanitise(value) if isinstance(value, str) else value for name, value in first.items()},
+        **first | {name: sanitise(first[name]) for name in ("backend", "device")},
         repetitions=len(slowest_us),
         median_us=median,
         p5_us=p5,

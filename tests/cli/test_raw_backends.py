@@ -1,16 +1,18 @@
 """Which backends task 0a measures, and that each other one is named with its reason."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlb.cli import bench_raw, raw_backends
+from mlb.cli import bench_fleet, bench_raw, raw_backends
 from mlb.cli.bench_spec import Where
 from mlb.cli.raw_backends import libraries_of, measured
 from mlb.cli.request import Request
 from mlb.errors import PreflightError, UsageError
 from mlb.provisioner import backends
+from mlb.provisioner.fleet import Fleet, FleetNode
 from mlb.provisioner.shape import BACKENDS, Shape
 from mlb.results.backends import MPI_PACKAGES
 
@@ -83,6 +85,30 @@ def test_mpi_goes_to_the_nodes_where_it_can(lacking: Missing) -> None:
     assert libraries_of(replace(PLAIN, backend="nccl")) == MPI_PACKAGES
     lacking("mpi")
     assert libraries_of(PLAIN) == ()
+
+
+def test_a_fleets_nodes_are_made_ready_with_mpi(
+    lacking: Missing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lacking("ucc")
+    given = []
+
+    class Asked(Exception):
+        pass
+
+    def make_ready(_request: Request, _names: object, _doors: object, libraries: tuple[str, ...] = ()) -> None:
+        given.append(libraries)
+        raise Asked
+
+    monkeypatch.setattr(bench_fleet, "held", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(bench_raw.fleets, "doors_to", lambda *_: nullcontext({}))
+    monkeypatch.setattr(bench_fleet, "make_ready", make_ready)
+    node = FleetNode("t-0", "10.0.0.1", 22, "root", "10.0.0.1", 0)
+    fleet = Fleet("t", "ssh", "ready", None, None, (node,), tmp_path)
+    for backend in (None, "gloo"):
+        with pytest.raises(Asked):
+            bench_raw._start_on(fleet, replace(PLAIN, backend=backend))
+    assert given == [MPI_PACKAGES, ()]
 
 
 def test_a_folder_of_wheels_has_to_hold_mpi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
