@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import RunFailed, UsageError
-from ..provisioner.backends import missing
 from ..provisioner.launch import launch, prepare_folder
 from ..provisioner.nodes import this_machine
 from ..provisioner.plan import LaunchPlan, plan_local
@@ -27,6 +26,7 @@ from .edge import INTERRUPTED
 from .fleets import let_go
 from .follow import follow, settle
 from .plan_view import show_plan
+from .raw_backends import libraries_of, measured
 from .request import Request, request_options
 from .revision import git_revision
 
@@ -47,7 +47,7 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
     """Measure on the fleet that is meant or on this machine, and report; returns the exit code.
 
     Raises:
-        UsageError: no such goal, an option that this task does not have, or fewer than two ranks.
+        UsageError: no such goal, an option that this task does not have, or one rank that is not on a GPU.
     """
     _refuse_what_is_not_its(request)
     fleet = fleets.chosen(request.fleet)
@@ -61,7 +61,8 @@ def bench(request: Request, *, detach: bool, dry_run: bool, as_json: bool) -> in
         show_json({"run": folder.run_id, "path": str(folder.path)}) if as_json else show_text(folder.run_id)
         return 0
     spec = folder.read_spec()
-    note(f"run {spec.run_id}: {_shape_of(spec)} over {spec.backend}, goal {spec.goal}; logs: {folder.path}")
+    over = ", ".join(spec.backends)
+    note(f"run {spec.run_id}: {_shape_of(spec)} over {over}, goal {spec.goal}; logs: {folder.path}")
     return conclude(folder, follow(folder), as_json)
 
 
@@ -81,18 +82,8 @@ def _spec_here(request: Request) -> RunSpec:
             fix="Apply a fleet first: mlb infra apply --cloud docker --nodes 4",
         )
     machine = this_machine()
-    if request.backend is None and not machine.gpus and not request.gpus:
-        request = replace(request, backend=_widest())
     shape = shape_of(machine, request, _memory(request))
     return _spec(request, shape, Where(new_run_id(TASK, fleets.THIS_MACHINE), fleets.THIS_MACHINE))
-
-
-def _widest() -> str:
-    """The backend of this machine beside which gloo is measured, too; says what is not there."""
-    for backend in ("mpi", "ucc"):
-        if trouble := missing(backend):
-            note(f"{backend} is left out: {' '.join(trouble)}")
-    return "gloo" if missing("mpi") else "mpi"
 
 
 def _start_on(fleet: Fleet, request: Request) -> tuple[RunFolder, bool]:
@@ -102,7 +93,7 @@ def _start_on(fleet: Fleet, request: Request) -> tuple[RunFolder, bool]:
     where = on.where_on(fleet, request)
     names, limits = where.node_names, health.limits_of(request)
     with on.held(fleet, where.run_id, queue=request.queue), fleets.doors_to(fleet, names) as doors:
-        ready = on.make_ready(request, names, doors)
+        ready = on.make_ready(request, names, doors, libraries_of(request))
         found = health.health_of(fleet, ready, doors, limits)
         shape = on.shape_on([node.node for node in ready], fleet, request, _memory(request))
         where = replace(where, caveats=(*where.caveats, *health.caveats_of(found)), network=found.network)
@@ -184,8 +175,11 @@ def _shape_of(spec: RunSpec) -> str:
 
 
 def _spec(request: Request, shape: Shape, where: Where) -> RunSpec:
-    if shape.ranks < 2:
+    if shape.ranks < 2 and shape.backend != "nccl":
         raise UsageError("One rank has nobody to communicate with.", fix="Give --ranks a number from 2, or more nodes.")
+    backends, left_out = measured(request, shape, on_fleet=bool(where.node_names))
+    for why in left_out:
+        note(why)
     now = time.time_ns()
     return RunSpec(
         run_id=where.run_id,
@@ -206,6 +200,7 @@ def _spec(request: Request, shape: Shape, where: Where) -> RunSpec:
         best_possible=None,
         ranks=shape.ranks,
         backend=shape.backend,
+        backends=backends,
         threads_per_rank=shape.threads_per_rank,
         fleet=where.fleet,
         nodes=max(1, len(where.node_names)),

@@ -36,7 +36,10 @@ def report(
     markdown: Markdown = False,
     html: Html = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV, one row a run; - is standard output.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="Write a CSV, one row a run, of task0a one a point; - is standard output."
+        ),
     ] = None,
     svg: Svg = None,
     png: Png = None,
@@ -67,6 +70,11 @@ def report(
             show_series(matrix, files, as_json=as_json, markdown=markdown)
             return
     folders = find_all(run or [None])
+    if (exports or trackers or files.any) and any(map(_is_raw, folders)):
+        from .report_raw import write_raw
+
+        write_raw(folders, files, [*exports, *trackers])
+        return
     if exports:
         report_files.export_one(folders, exports)
     if trackers:
@@ -86,18 +94,23 @@ def find_all(names: Sequence[str | None]) -> list[RunFolder]:
     return list({folder.path.resolve(): folder for folder in folders}.values())
 
 
+def _is_raw(folder: RunFolder) -> bool:
+    from .bench_raw import is_raw
+
+    return is_raw(folder)
+
+
 def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> None:
     from ..provisioner.runs import state_of
     from ..results.metrics import compute
     from ..results.report import to_markdown
-    from .bench_raw import is_raw
     from .bench_raw import show as show_raw
     from .console import show_json, show_text
     from .show import show_metrics
 
     runs = []
     for folder in folders:
-        if is_raw(folder):
+        if _is_raw(folder):
             show_raw(folder, as_json=as_json, markdown=markdown)
             continue
         over = state_of(folder).over

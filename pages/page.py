@@ -17,11 +17,12 @@ from ..results.compare_report import render_comparison
 from ..results.comparison import Comparison
 from ..results.cost import target_words_of, words_of
 from ..results.metrics import Metrics
+from ..results.raw import Point, report_of
 from ..results.report import render
 from ..results.run import RunFolder, RunSpec
 from ..results.scale import Scaling
 from ..results.scale_report import render_scaling
-from ..results.text import sanitise
+from ..results.text import count, sanitise
 from ..results.verdict import GOAL_REACHED
 from .charts import charts_of
 from .compare_charts import AT_A_GLANCE, charts_of_comparison
@@ -29,6 +30,7 @@ from .environment import environments
 from .narrow import narrow
 from .plot import Chart
 from .png import plain_style
+from .raw_charts import charts_of_points
 from .scale_charts import LEAD, charts_of_scaling
 
 
@@ -45,6 +47,26 @@ def run_page(folder: RunFolder, metrics: Metrics) -> str:
         reached=metrics.status == GOAL_REACHED,
         header=tuple(_header(metrics)),
         charts=charts_of(metrics),
+        environment=environments(folder, spec.ranks),
+        reproduce=_command(spec),
+        reproduce_note=_source(spec),
+    )
+
+
+def raw_page(folder: RunFolder, points: list[Point]) -> str:
+    """The page of a run of task 0a."""
+    spec, over = folder.read_spec(), ", ".join(dict.fromkeys(point.backend for point in points))
+    return page(
+        "report/run.html.j2",
+        title=f"{spec.task} {spec.goal} {spec.run_id}",
+        report=report_of(folder, points),
+        reached=bool(points) and all(point.correct for point in points),
+        header=(
+            ("What", sanitise(f"{spec.task}, goal {spec.goal}: collectives over {over}")),
+            ("Where", sanitise(f"fleet {spec.fleet}: {spec.ranks} ranks on {count(spec.nodes, 'node')}")),
+            ("When", when(spec.launched_unix_ns)),
+        ),
+        charts=charts_of_points(points),
         environment=environments(folder, spec.ranks),
         reproduce=_command(spec),
         reproduce_note=_source(spec),

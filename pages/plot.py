@@ -129,7 +129,7 @@ class Axis:
 
     def values(self, count: int = 6) -> list[float]:
         """About as many round numbers along it."""
-        return _decades(self.low, self.high) if self.logarithmic else nice(self.low, self.high, count)
+        return _decades(self.low, self.high, count) if self.logarithmic else nice(self.low, self.high, count)
 
     def ticks(self, count: int = 6) -> tuple[Tick, ...]:
         return tuple(Tick(self.at(value), label(value)) for value in self.values(count))
@@ -218,8 +218,10 @@ def bar(x: float, y: float, width: float, height: float) -> str:
     return f"M{x:g} {y:g}h{width:g}v{height:g}h{-width:g}Z"
 
 
-def _decades(low: float, high: float) -> list[float]:
+def _decades(low: float, high: float, count: int) -> list[float]:
+    """1, 2 and 5 of every decade; where those would be too many, its 1."""
     values = [
         m * 10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for m in (1, 2, 5)
     ]
-    return [value for value in values if low <= value <= high]
+    inside = [value for value in values if low <= value <= high]
+    return inside if len(inside) <= 2 * count else [value for value in inside if value in values[::3]]

@@ -77,11 +77,12 @@ def supplies(
 
     Raises:
         UsageError: the folder of wheels holds none.
-        PreflightError: torch, or what the backend needs, is not installed here: nobody knows which is wanted.
+        PreflightError: torch, or what the backend needs, is not installed here: nobody knows which is wanted; or the
+            folder of wheels lacks what the backend needs.
     """
     if wheelhouse is not None and not list(wheelhouse.glob("*.whl")):
         raise UsageError(f"There is no wheel in {wheelhouse}.", fix=f"Fill it: {download_command(wheelhouse)}")
-    refuse_if_missing(backend or "gloo")
+    refuse_if_missing(backend or "gloo", wheelhouse)
     wanted = NODE_PACKAGES + (MPI_PACKAGES if backend == "mpi" else ()) + libraries
     try:
         packages = {name: metadata.version(name).partition("+")[0] for name in wanted}

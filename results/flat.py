@@ -15,12 +15,16 @@ _STARTS_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(runs: Sequence[Metrics]) -> str:
-    """One row a run, one column a number; what is not known is empty.
+    """One row a run, one column a number; what is not known is empty."""
+    return csv_of([_row(metrics) for metrics in runs])
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of named cells as CSV; a name that a row lacks is an empty cell.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP's advice): a host may
     call itself `=cmd()`.
     """
-    rows = [_row(metrics) for metrics in runs]
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -25,9 +25,10 @@ def command(spec: RunSpec) -> tuple[str, ...]:
         kept = ["bench", spec.task, *_said(spec)]
     known = {
         "--goal": spec.goal,
-        "--seed": str(spec.seed),
-        "--data": "synthetic" if spec.dataset == "synthetic" else "real",
-        "--backend": spec.backend,
+        "--seed": str(spec.seed) if spec.dataset else None,
+        "--data": ("synthetic" if spec.dataset == "synthetic" else "real") if spec.dataset else None,
+        # Task 0a measures several backends unless it is held to one.
+        "--backend": spec.backend if len(spec.backends) < 2 else None,
         "--steps": None if spec.max_steps is None else str(spec.max_steps),
     }
     if "--nodes" not in kept and "--gpus" not in kept:

@@ -55,6 +55,7 @@ class RunSpec:
     """The best quality the data itself allows, where that is known (synthetic data), else None."""
     ranks: int
     backend: str
+    """Over which the ranks meet."""
     threads_per_rank: int
     fleet: str
     created_unix_ns: int
@@ -87,6 +88,8 @@ class RunSpec:
     """Samples of each rank in a step; None for the recipe's own."""
     caveats: tuple[str, ...] = ()
     """What a reader of the result has to know of the circumstances it was asked for in; shown as warnings."""
+    backends: tuple[str, ...] = ()
+    """What task 0a measures in turn, `backend` among it; empty in trainings."""
     nodes: int = 1
     node_names: tuple[str, ...] = ()
     """The fleet's names of the nodes, in rank order; empty on this machine."""
@@ -284,7 +287,7 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
             why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
             fix="Restore the file from a copy; the event logs beside it are not affected.",
         )
-    lists = ("argv", "beside", "caveats", "node_names")
+    lists = ("argv", "backends", "beside", "caveats", "node_names")
     try:
         rent = None if raw.get("rent") is None else Rent.from_json(raw["rent"])
     except TypeError as error:

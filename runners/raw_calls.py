@@ -18,6 +18,11 @@ from .mpi_buffers import buffer_of, operation_of, typed
 
 Call = Callable[[], object]
 
+# On flat buffers, as nccl-tests has them: nccl would copy every tensor of a list in device memory, on the clock. The
+# names are those of torch 2.13, where a call by the older ones takes the time of a warning.
+_ALL_GATHER: Callable[..., object] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_REDUCE_SCATTER: Callable[..., object] = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 
 def calls_of(group: Any) -> TorchCalls | MpiCalls:
     """A group's operations, by name. Each is given what is sent and what is received, and gives the call."""
@@ -37,10 +42,10 @@ class TorchCalls:
         return partial(dist.all_reduce, sent, group=self._group)
 
     def all_gather(self, sent: Tensor, received: Tensor) -> Call:
-        return partial(dist.all_gather, list(received.chunk(self._ranks)), sent, group=self._group)
+        return partial(_ALL_GATHER, received, sent, group=self._group)
 
     def reduce_scatter(self, sent: Tensor, received: Tensor) -> Call:
-        return partial(dist.reduce_scatter, received, list(sent.chunk(self._ranks)), group=self._group)
+        return partial(_REDUCE_SCATTER, received, sent, group=self._group)
 
     def broadcast(self, sent: Tensor, _received: Tensor) -> Call:
         return partial(dist.broadcast, sent, src=0, group=self._group)

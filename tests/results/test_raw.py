@@ -39,6 +39,16 @@ def test_a_repetition_takes_as_long_as_on_its_slowest_rank(tmp_path: Path) -> No
     assert "every result checked and right" in text_of(report_of(folder, [found]), 100)
 
 
+def test_sums_that_mpi_cannot_do_are_not_called_its_speed(tmp_path: Path) -> None:
+    kinds = [(b, o, d) for b in ("gloo", "mpi") for o in OPERATIONS for d in ("float32", "float16", "bfloat16")]
+    lines = [point([1], backend=b, operation=o, dtype=d) for b, o, d in kinds]
+    folder = folder_of(tmp_path, lines, lines)
+    report = report_of(folder, points_of(folder))
+    told = {kind for kind, table in zip(kinds, report.tables, strict=True) if table.notes}
+    assert told == {("mpi", o, d) for o in ("all_reduce", "reduce_scatter") for d in ("float16", "bfloat16")}
+    assert text_of(report, 200).count("not MPI's times") == 4
+
+
 def test_one_wrong_rank_makes_a_point_wrong(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [point([1])], [point([1], correct=False)])
     points = points_of(folder)
@@ -50,6 +60,17 @@ def test_one_wrong_rank_makes_a_point_wrong(tmp_path: Path) -> None:
 def test_ranks_that_measured_different_things_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(ResultsInvalid, match="did not measure the same"):
         points_of(folder_of(tmp_path, [point([1])], [point([1], **changes)]))
+
+
+@pytest.mark.parametrize("changes", [{"operation": "../../x"}, {"dtype": "float3"}])
+def test_what_task0a_does_not_measure_is_no_point_of_it(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ResultsInvalid, match="Task 0a has no"):
+        points_of(folder_of(tmp_path, [point([1], **changes)]))
+
+
+def test_nothing_measured_is_not_called_right(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, [], [])
+    assert report_of(folder, points_of(folder)).title[-1] == "Nothing was measured."
 
 
 def test_factors_are_those_of_nccl_tests() -> None:

@@ -25,6 +25,16 @@ ALWAYS = "--goal smoke --seed 7 --data synthetic --backend gloo"
             {"aggregation": "ps", "changes": {"lr": "2"}, "recipe": "custom"},
             f"bench task3a --aggregation ps --set lr=2 {ALWAYS} --ranks 2",
         ),
+        (
+            "bench task0a --quick",
+            {"task": "task0a", "goal": "quick", "dataset": "", "backends": ("gloo", "mpi")},
+            "bench task0a --quick --goal quick --ranks 2",
+        ),
+        (
+            "bench task0a",
+            {"task": "task0a", "goal": "full", "dataset": "", "backends": ("gloo",)},
+            "bench task0a --goal full --backend gloo --ranks 2",
+        ),
         ("compare task3a --vary recipe=fast", {"recipe": "fast"}, f"bench task3a --recipe fast {ALWAYS} --ranks 2"),
     ],
 )
