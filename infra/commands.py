@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import NodeNotReady, PreflightError, ResultsInvalid, TeardownIncomplete, UsageError
+from ..errors import MlbError, NodeNotReady, PreflightError, ResultsInvalid, TeardownIncomplete, UsageError
 from . import deadline, existing, ssh
 from . import fleet as fleets
 from .address import my_cidr
@@ -164,15 +164,19 @@ def destroy(
     return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher).swept
 
 
-def local_fleets(home: Path | None = None) -> list[Fleet]:
-    """The fleets that are recorded on this machine; raises ResultsInvalid, which names a damaged record."""
+def local_fleets(home: Path | None = None) -> tuple[list[Fleet], dict[str, MlbError]]:
+    """The fleets that are recorded on this machine, and by name what is wrong with the records that cannot be read."""
     base = home or state_home()
-    found = []
+    found, damaged = [], {}
     for name in fleets.names(FleetFolder(base, "x")):
-        fleet = fleets.load(FleetFolder(base, name))
+        try:
+            fleet = fleets.load(FleetFolder(base, name))
+        except MlbError as error:
+            damaged[name] = error
+            continue
         if fleet:
             found.append(fleet)
-    return found
+    return found, damaged
 
 
 def folder_of(name: str | None) -> FleetFolder:
