@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ResultsInvalid, UsageError
 from ..infra import commands
 from ..infra.existing import Hosts
-from ..infra.quote import Quote
+from ..infra.quote import Quote, refuse_if_over
 from ..infra.readiness import Check
 from ..infra.spec import parse_duration
 from ..infra.terraform import Event, Plan
@@ -41,14 +41,19 @@ def asked(
 
 
 def dry_run(asked: commands.Request, as_json: bool) -> None:
-    """The price and the files; no credentials, no network, nothing written."""
+    """The price and the files; no credentials, no network, nothing written.
+
+    Raises:
+        PreflightError: the price, which was shown, is above `--max-price`.
+    """
     files = commands.dry_run(asked)
     if as_json:
         show_json({"quote": asked.quote.to_json(), "files": files})
-        return
-    show_text(view.quote_text(asked.quote))
-    for name, text in files.items():
-        show_text(f"\n# ---- {name}\n{text}")
+    else:
+        show_text(view.quote_text(asked.quote))
+        for name, text in files.items():
+            show_text(f"\n# ---- {name}\n{text}")
+    refuse_if_over(asked.quote)
 
 
 def plan(given: Mapping[str, Any], as_json: bool) -> None:

@@ -100,7 +100,8 @@ def dry_run(asked: Request) -> dict[str, str]:
 
 
 def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
-    """What `apply` would do, asked of the account itself."""
+    """What `apply` would do, asked of the account itself; raises PreflightError for a price above `--max-price`."""
+    refuse_if_over(asked.quote)
     return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
 
 

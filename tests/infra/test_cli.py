@@ -33,7 +33,7 @@ def mlb(mlb_home: Path) -> Any:
 def test_quote_reads_well(mlb: Any) -> None:
     done = mlb("quote", "--cloud", "aws", "--gpus", "2", "--nodes", "4")
     assert done.returncode == 0
-    for words in ("4 x g7.12xlarge", "$28.51", "forgotten weekend   $1,710.80", "2026-07-20", "Alternatives"):
+    for words in ("4 x g7.12xlarge", "$28.56", "forgotten weekend   $1,713.43", "2026-07-20", "Alternatives"):
         assert words in done.stdout
     assert done.stderr == ""
 
@@ -51,6 +51,10 @@ def test_quote_in_json(mlb: Any) -> None:
         (["quote", "--cloud", "aws", "--region", "us-esat-1"], 2, "Did you mean"),
         (["quote", "--cloud", "aws", "--ttl", "soon"], 2, "is not a duration"),
         (["quote", "--cloud", "aws", "--max-price", "0.10"], 3, "more than --max-price"),
+        (["quote", "--cloud", "aws", "--disk-gb", "16000", "--max-price", "1"], 3, "The fleet costs $2.28 per hour"),
+        (["quote", "--cloud", "aws", "--max-price", "nan"], 2, "must be a finite number above 0"),
+        (["apply", "--cloud", "aws", "--gpus", "8", "--max-price", "0.5", "--dry-run"], 3, "more than --max-price 0.5"),
+        (["plan", "--cloud", "aws", "--gpus", "8", "--max-price", "0.5"], 3, "more than --max-price 0.5"),
         (["quote"], 2, "Which cloud?"),
         (["apply", "--cloud", "aws", "--name", "${x}", "--yes"], 2, "cannot be a fleet's name"),
         (["apply", "--cloud", "aws", "--allow-cidr", "0.0.0.0/0", "--yes"], 2, "--allow-world"),
