@@ -82,6 +82,18 @@ def test_without_a_fleet_it_is_this_machine(mlb_home: Path) -> None:
     assert chosen_by.chosen(None) is None
 
 
+def test_efa_is_refused_where_mlb_gives_none(mlb: Mlb) -> None:
+    """Before a node is asked anything: these nodes do not even exist."""
+    recorded(mlb.home, "ready")
+    for options in ((), ("--dry-run",)):
+        done = mlb(*DRY[:-1], *options, "--require-transport", "efa")
+        assert done.returncode == 3, done.stderr
+        assert "The fleet aws has no EFA" in done.stderr
+        assert "one plain network interface" in done.stderr
+    assert mlb(*DRY, "--require-transport", "tcp").returncode == 0
+    assert mlb(*DRY, "--require-transport", "efa", "--nodes", "1").returncode == 0, "there is nothing to go over"
+
+
 def test_another_fleet_that_goes_leaves_the_current_one(mlb_home: Path) -> None:
     recorded(mlb_home, "ready")
     other = FleetFolder(mlb_home / "state", "b")
