@@ -83,9 +83,9 @@ def _asked(
 
 
 def _merged(old: Iterable[P], new: Iterable[P]) -> list[P]:
-    merged = list({p.place: p for p in (*old, *new)}.values())
-    merged.sort(key=lambda p: p.place)
-    return merged
+    merged = {p.place: p for p in old}
+    merged.update((p.place, p) for p in new)
+    return [merged[place] for place in sorted(merged)]
 
 
 def _csv(prices: Iterable[Price]) -> str:
