@@ -46,7 +46,7 @@ def start_on(fleet: Fleet, request: Request) -> Started:
         MlbError: it cannot be launched; nothing goes on.
     """
     ask, where = Ask.of(request), where_on(fleet, request)
-    names, limits = where.node_names, limits_of(request)
+    names, limits = where.node_names, limits_of(fleet, request)
     with held(fleet, where.run_id, queue=request.queue), doors_to(fleet, names) as doors:
         ready = make_ready(request, names, doors, ask.choice.libraries)
         debug_stage("nodes ready", ask.asked_ns)
@@ -66,7 +66,7 @@ def start_on(fleet: Fleet, request: Request) -> Started:
 
 def spec_on(fleet: Fleet, request: Request) -> RunSpec:
     """What would be run, as far as it is known without asking a node: cores and memory are the nodes' affair."""
-    ask, where, _ = Ask.of(request), where_on(fleet, request), limits_of(request)
+    ask, where, _ = Ask.of(request), where_on(fleet, request), limits_of(fleet, request)
     nodes, memory_bytes = known_nodes(fleet, where.node_names, request.ranks), ask.goal.memory_bytes_per_rank
     shape = shape_on(nodes, fleet, request, memory_bytes)
     return make_spec(ask, shape, prepare(ask, shape), where)

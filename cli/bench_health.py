@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..errors import UsageError
+from ..errors import PreflightError, UsageError
 from ..provisioner import health
 from ..provisioner.bootstrap import ReadyNode
 from ..provisioner.fleet import Fleet
@@ -13,12 +13,16 @@ from ..provisioner.ssh import SshTransport
 from .console import note
 from .request import Request
 
+_WITHOUT_EFA = frozenset({"aws", "gcp"})
+"""Where mlb rents machines: their templates give each one plain network interface."""
 
-def limits_of(request: Request) -> Limits | None:
+
+def limits_of(fleet: Fleet, request: Request) -> Limits | None:
     """What the nodes are held to; None where they are not to be checked.
 
     Raises:
         UsageError: the transport that is required is none, or nobody is to look at it.
+        PreflightError: the fleet cannot have that transport.
     """
     wanted = request.require_transport or ""
     if wanted and wanted not in NETWORKS:
@@ -27,6 +31,13 @@ def limits_of(request: Request) -> Limits | None:
         raise UsageError(
             "--require-transport and --skip-health contradict each other.",
             why="It is the check of the nodes that sees which transport is used.",
+        )
+    several = (request.nodes or len(fleet.nodes)) > 1
+    if wanted == "efa" and several and fleet.cloud in _WITHOUT_EFA:
+        raise PreflightError(
+            f"The fleet {fleet.name} has no EFA: --require-transport efa cannot be met on it.",
+            why="mlb rents machines with one plain network interface each, over which they speak TCP.",
+            fix="Leave --require-transport out, or take hosts that have it: mlb infra apply --cloud ssh --hosts FILE",
         )
     return None if request.skip_health else Limits(network=wanted)
 

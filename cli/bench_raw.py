@@ -91,7 +91,7 @@ def _start_on(fleet: Fleet, request: Request) -> tuple[RunFolder, bool]:
     from . import bench_health as health
 
     where = on.where_on(fleet, request)
-    names, limits = where.node_names, health.limits_of(request)
+    names, limits = where.node_names, health.limits_of(fleet, request)
     with on.held(fleet, where.run_id, queue=request.queue), fleets.doors_to(fleet, names) as doors:
         ready = on.make_ready(request, names, doors, libraries_of(request))
         found = health.health_of(fleet, ready, doors, limits)
@@ -109,7 +109,7 @@ def _planned(fleet: Fleet | None, request: Request) -> LaunchPlan:
     from . import bench_fleet as on
     from .bench_health import limits_of
 
-    where, _ = on.where_on(fleet, request), limits_of(request)
+    where, _ = on.where_on(fleet, request), limits_of(fleet, request)
     nodes = on.known_nodes(fleet, where.node_names, request.ranks)
     return on.plan_of(_spec(request, on.shape_on(nodes, fleet, request, _memory(request)), where), fleet)
 

@@ -38,12 +38,21 @@ def refresh(
             {"machine": n.id, "region": n.region, "from": str(o.on_demand), "to": str(n.on_demand)}
             for o, n in done.changed
         ]
-        show_json({"file": str(done.file), "prices": len(done.prices), "changed": changes, "without": done.without})
+        show_json(
+            {
+                "file": str(done.file),
+                "prices": len(done.prices),
+                "disks": len(done.disks),
+                "changed": changes,
+                "without": done.without,
+            }
+        )
         return
     lines = [f"{len(done.prices)} prices of today in {done.file}"]
     lines += [
         f"  {new.id} in {new.region}: {dollars(old.on_demand)} -> {dollars(new.on_demand)}" for old, new in done.changed
     ]
+    lines += [f"  {d.kind} in {d.region}: ${d.usd_per_gb_month} per GB and month" for d in done.disks]
     if done.without:
         lines.append(f"No price there for: {', '.join(done.without)}")
     show_text("\n".join(lines))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MlbError, NodeNotReady
+from ..errors import MlbError, NodeNotReady, ResultsInvalid, UsageError
 from ..provisioner import hold
 from ..provisioner.plan import read_plan
 from ..provisioner.runs import LocalWatch, Watcher, fleet_of, last_known
 from ..results.run import RunFolder
-from .console import note
 
 if TYPE_CHECKING:
     from ..provisioner.fleet import Fleet
@@ -31,10 +30,11 @@ def fleets_dir() -> Path:
 
 
 def chosen(name: str | None) -> Fleet | None:
-    """The fleet to run on: the one named, else the current one if it is ready; None for this machine.
+    """The fleet to run on: the one named, else the current one; None for this machine, where there is none.
 
     Raises:
-        UsageError, NodeNotReady, ResultsInvalid: the one that was named cannot be used.
+        UsageError, NodeNotReady, ResultsInvalid: that fleet cannot be used. It may be billed all the same, so a run
+            on this machine must then be asked for by name.
     """
     if name == THIS_MACHINE:
         return None
@@ -42,14 +42,39 @@ def chosen(name: str | None) -> Fleet | None:
 
     if name is not None:
         return load(fleets_dir(), name)
-    current = fleets_dir().parent / "current"
-    if not current.exists():
+    from ..infra.folder import current_file, current_name
+
+    current = current_name()
+    if current is None:
         return None
+    here = "--fleet local runs on this machine."
+    by_tag = (
+        f"Its machines may still be billed: `mlb infra destroy --name {current} --cloud CLOUD --region REGION` "
+        "finds them by their tags."
+    )
     try:
-        return load(fleets_dir(), current.read_text(encoding="utf-8").strip())
-    except MlbError as error:
-        note(f"{error.what} The run is on this machine.")
-        return None
+        return load(fleets_dir(), current)
+    except UsageError:
+        raise NodeNotReady(
+            f"The record of the current fleet {current} is gone.",
+            fix=f"{by_tag} Where there are none, remove {current_file()}. {here}",
+        ) from None
+    except NodeNotReady as error:
+        raise NodeNotReady(error.what, why=_bill(current), fix=f"{error.fix} {here}") from None
+    except ResultsInvalid as error:
+        raise ResultsInvalid(error.what, why=error.why, fix=f"{by_tag} {here}") from None
+
+
+def _bill(name: str) -> str:
+    """What the machines of a fleet that is not ready cost; empty where its record does not say."""
+    from ..infra.failures import billed
+    from ..infra.fleet import load
+    from ..infra.folder import FleetFolder, state_home
+
+    with suppress(MlbError):
+        fleet = load(FleetFolder(state_home(), name))
+        return billed(fleet) if fleet else ""
+    return ""
 
 
 @contextmanager

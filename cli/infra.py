@@ -24,6 +24,7 @@ def quote(
     region: o.Region = None,
     zone: o.Zone = None,
     spot: o.Spot = None,
+    disk_gb: o.DiskGb = None,
     ttl: o.Ttl = None,
     max_price: o.MaxPrice = None,
     name: o.Name = None,
@@ -36,8 +37,8 @@ def quote(
     from .infra_view import quote_text
 
     options = {"cloud": cloud, "nodes": nodes, "gpus": gpus, "gpu_type": gpu_type, "instance_type": instance_type}
-    options |= {"region": region, "zone": zone, "spot": spot, "ttl": ttl, "max_price": max_price, "name": name}
-    made = commands.quote(o.given(**options))
+    options |= {"region": region, "zone": zone, "spot": spot, "disk_gb": disk_gb, "ttl": ttl, "name": name}
+    made = commands.quote(o.given(**options, max_price=max_price))
     if as_json:
         show_json(made.to_json())
     else:
@@ -128,6 +129,7 @@ def plan(
     ttl: o.Ttl = None,
     allow_cidr: o.AllowCidr = None,
     name: o.Name = None,
+    max_price: o.MaxPrice = None,
     as_json: o.Json = False,
 ) -> None:
     """Show what `apply` would create, change and destroy; asks the account, creates nothing."""
@@ -135,7 +137,8 @@ def plan(
 
     options = {"cloud": cloud, "nodes": nodes, "gpus": gpus, "gpu_type": gpu_type, "instance_type": instance_type}
     options |= {"region": region, "zone": zone, "spot": spot, "image": image, "disk_gb": disk_gb, "ttl": ttl}
-    infra_run.plan(o.given(**options, project=project, allow_cidr=allow_cidr, name=name), as_json)
+    options |= {"allow_cidr": allow_cidr, "name": name, "max_price": max_price}
+    infra_run.plan(o.given(**options, project=project), as_json)
 
 
 @app.command()

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import ResultsInvalid, UsageError
 from ..infra import commands
 from ..infra.existing import Hosts
-from ..infra.quote import Quote
+from ..infra.quote import Quote, refuse_if_over
 from ..infra.readiness import Check
 from ..infra.spec import parse_duration
 from ..infra.terraform import Event, Plan
@@ -41,14 +41,19 @@ def asked(
 
 
 def dry_run(asked: commands.Request, as_json: bool) -> None:
-    """The price and the files; no credentials, no network, nothing written."""
+    """The price and the files; no credentials, no network, nothing written.
+
+    Raises:
+        PreflightError: the price, which was shown, is above `--max-price`.
+    """
     files = commands.dry_run(asked)
     if as_json:
         show_json({"quote": asked.quote.to_json(), "files": files})
-        return
-    show_text(view.quote_text(asked.quote))
-    for name, text in files.items():
-        show_text(f"\n# ---- {name}\n{text}")
+    else:
+        show_text(view.quote_text(asked.quote))
+        for name, text in files.items():
+            show_text(f"\n# ---- {name}\n{text}")
+    refuse_if_over(asked.quote)
 
 
 def plan(given: Mapping[str, Any], as_json: bool) -> None:
@@ -97,17 +102,40 @@ def destroy(name: str | None, where: Where, limit: Limits, *, yes: bool, force: 
 
 
 def list_fleets(where: Where, *, everywhere: bool, as_json: bool) -> None:
-    """By record, or by tag in a cloud."""
+    """By record, or by tag in a cloud.
+
+    Raises:
+        UsageError: a place without its cloud.
+        ResultsInvalid: some records cannot be read; all others were listed.
+    """
     if where.cloud is not None:
         list_tagged(where, everywhere=everywhere, as_json=as_json)
         return
-    known = commands.local_fleets()
+    _refuse_place_without_cloud(where, everywhere=everywhere)
+    known, damaged = commands.local_fleets()
     if as_json:
         show_json({"fleets": [fleet.to_json() for fleet in known], "current": commands.current_name()})
     elif known:
         show_table("", view.FLEET_HEADERS, view.fleet_rows(known, commands.current_name(), time.time()))
-    else:
+    elif not damaged:
         note("no fleet on this machine; rent one: mlb infra apply --cloud docker --nodes 2")
+    if damaged:
+        raise ResultsInvalid(
+            f"What is recorded of {', '.join(damaged)} cannot be read; machines of it may still be billed.",
+            why="\n".join(f"{error.what} {error.why}".rstrip() for error in damaged.values()),
+            fix="`mlb infra destroy --name NAME --cloud CLOUD` finds the machines by their tags.",
+        )
+
+
+def _refuse_place_without_cloud(where: Where, *, everywhere: bool) -> None:
+    given = {"--region": where.region, "--project": where.project, "--all-regions": everywhere}
+    odd = [option for option, value in given.items() if value]
+    if odd:
+        raise UsageError(
+            f"{', '.join(odd)} without --cloud: which cloud?",
+            why="Without --cloud the fleets on record here are listed, wherever they are.",
+            fix="Add --cloud aws, gcp or docker to look there by tag.",
+        )
 
 
 @contextmanager

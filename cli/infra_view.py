@@ -36,10 +36,12 @@ def quote_text(quote: Quote) -> str:
         f"  forgotten weekend   {weekend}   {WEEKEND_H} h, if nothing ended them",
     ]
     if chosen.source:
-        lines += [
-            f"  price of            {chosen.dated or 'an unknown day'}, {chosen.source}",
-            "                      list price in US dollars, without disks and traffic",
-        ]
+        lines.append(f"  price of            {chosen.dated or 'an unknown day'}, {chosen.source}")
+        if quote.disk:
+            lines.append(f"  price of disks      {quote.disk.dated}, {quote.disk.source}")
+        lines.append("                      list prices in US dollars, without traffic and public addresses")
+    if quote.network:
+        lines.append(f"  network             {quote.network}")
     if quote.warnings:
         lines += ["", *(f"  ! {warning}" for warning in quote.warnings)]
     if quote.alternatives:
@@ -68,7 +70,10 @@ def _machine(offer: Offer) -> str:
 
 
 def _node_price(offer: Offer) -> str:
-    return f"{dollars(offer.per_node)} per node" if offer.per_node is not None else offer.note
+    if offer.per_node is None:
+        return offer.note
+    disk = f", and {dollars(offer.disk_per_node)} for its disk" if offer.disk_per_node is not None else ""
+    return f"{dollars(offer.per_node)} per node{disk}"
 
 
 def _money(value: Decimal | None, bound: bool) -> str:

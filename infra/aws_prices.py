@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from .aws_api import Api
 from .catalogue import Machine, Price
+from .disks import KINDS, DiskPrice
 
 SOURCE = "AWS price list (GetProducts)"
 SPOT_SOURCE = f"{SOURCE}; spot: the dearest zone (DescribeSpotPriceHistory)"
@@ -32,6 +33,15 @@ def prices(machines: Sequence[Machine], region: str) -> Iterator[Price]:
         yield Price("aws", machine.id, region, on_demand, bid, None, today, source)
 
 
+def disk_price(region: str) -> DiskPrice | None:
+    """The one price of the disks that nodes boot from; None where there is not exactly one."""
+    wanted = {"productFamily": "Storage", "volumeApiName": KINDS["aws"], "regionCode": region}
+    found = _prices(wanted, "GB-Mo")
+    if len(found) != 1:
+        return None
+    return DiskPrice("aws", KINDS["aws"], region, found.pop(), datetime.now(UTC).date(), SOURCE)
+
+
 def _on_demand(machine: Machine, region: str) -> Decimal | None:
     """The one price per hour of a machine with Linux and nothing else on it; None where there is not exactly one."""
     wanted = {
@@ -42,17 +52,22 @@ def _on_demand(machine: Machine, region: str) -> Decimal | None:
         "preInstalledSw": "NA",
         "capacitystatus": "Used",
     }
-    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
-    listed = Api(_ASKED_IN).pages("pricing", "get_products", "PriceList", ServiceCode="AmazonEC2", Filters=filters)
-    found = {price for product in listed for price in _hourly(json.loads(str(product)))}
+    found = _prices(wanted, "Hrs")
     return found.pop() if len(found) == 1 else None
 
 
-def _hourly(product: dict[str, Any]) -> Iterator[Decimal]:
+def _prices(wanted: Mapping[str, str], unit: str) -> set[Decimal]:
+    """Every price in that unit of the products with those attributes."""
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
+    listed = Api(_ASKED_IN).pages("pricing", "get_products", "PriceList", ServiceCode="AmazonEC2", Filters=filters)
+    return {price for product in listed for price in _of_unit(json.loads(str(product)), unit)}
+
+
+def _of_unit(product: dict[str, Any], unit: str) -> Iterator[Decimal]:
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
             price = Decimal(dimension["pricePerUnit"].get("USD", "0"))
-            if dimension["unit"] == "Hrs" and price > 0:
+            if dimension["unit"] == unit and price > 0:
                 yield price.normalize()
 
 

@@ -90,4 +90,5 @@ def destroy_by_tag(folder: FleetFolder, like: Blueprint, watcher: Watcher) -> Te
     for fleet in mine:
         done = Teardown(cloud, replace(like, fleet_id=fleet.fleet_id), folder, watcher.say).run(None)
     folder.remove()
+    folder.no_longer_current()  # although its record was lost
     return done

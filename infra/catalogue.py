@@ -1,4 +1,4 @@
-"""Machines and dated prices: two CSV files beside this one, checked row by row when they are read."""
+"""Machines and dated prices: three CSV files beside this one, checked row by row when they are read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import UsageError
+from . import disks
+from .disks import KINDS, DiskPrice
 from .spec import FleetSpec, did_you_mean
 
 T = TypeVar("T")
@@ -26,7 +28,10 @@ SANE_MAX_PER_HOUR = Decimal(400)
 
 @dataclass(frozen=True)
 class Machine:
-    """One row of `machines.csv`; `id` is unique in its cloud, `machine_type` is what the cloud calls it."""
+    """One row of `machines.csv`; `id` is unique in its cloud, `machine_type` is what the cloud calls it.
+
+    `gbit_s` is what the cloud sells it with, all its network cards together; a fleet's node has one interface.
+    """
 
     cloud: str
     id: str
@@ -39,6 +44,11 @@ class Machine:
     gbit_s: str
     arch: str
     accelerator: str
+
+    @property
+    def is_bare_metal(self) -> bool:
+        """Whether it is a whole server without a hypervisor, which takes far longer to boot than a virtual machine."""
+        return self.cloud == "aws" and ".metal" in self.machine_type
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,11 @@ class Price:
     dated: date | None
     source: str
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What there is one price of."""
+        return self.cloud, self.id, self.region
+
     def age_days(self, today: date) -> int | None:
         return None if self.dated is None else (today - self.dated).days
 
@@ -66,16 +81,25 @@ class Price:
         return age is None or age > MAX_AGE_DAYS
 
 
+P = TypeVar("P", Price, DiskPrice)
+
+
 @dataclass(frozen=True)
 class Catalogue:
-    """All machines and prices."""
+    """All machines, their prices and those of their disks."""
 
     machines: tuple[Machine, ...]
     prices: tuple[Price, ...]
+    disks: tuple[DiskPrice, ...] = ()
     _by_place: dict[tuple[str, str, str], Price] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._by_place.update({(p.cloud, p.id, p.region): p for p in self.prices})
+        self._by_place.update({p.place: p for p in self.prices})
+
+    def disk_price(self, cloud: str, region: str) -> DiskPrice | None:
+        """The price of the disks that nodes boot from there; None where it is not known."""
+        wanted = (cloud, KINDS.get(cloud), region)
+        return next((disk for disk in self.disks if disk.place == wanted), None)
 
     def price(self, machine: Machine, region: str) -> Price | None:
         return self._by_place.get((machine.cloud, machine.id, region))
@@ -134,8 +158,8 @@ def load(home: Path | None = None) -> Catalogue:
     Raises:
         UsageError: a row is wrong.
     """
-    file = own_file(home) if home else None
-    return parse_with_own(file.read_text(encoding="utf-8") if file and file.exists() else "")
+    own = [_text(file) for file in (own_file(home), disks.own_file(home))] if home else []
+    return parse_with_own(*own)
 
 
 def own_file(home: Path) -> Path:
@@ -145,24 +169,37 @@ def own_file(home: Path) -> Path:
 
 def own_prices(home: Path) -> tuple[Price, ...]:
     """The refreshed prices alone; rows that are wrong are left out, since the next refresh replaces them."""
-    file = own_file(home)
-    return tuple(_rows(file.read_text(encoding="utf-8"), _price, file.name, [])) if file.exists() else ()
+    return tuple(_rows(_text(own_file(home)), _price, own_file(home).name, []))
 
 
-def parse_with_own(own_csv: str) -> Catalogue:
-    """The shipped catalogue, each price replaced by one of `own_csv` that is not older."""
+def own_disks(home: Path) -> tuple[DiskPrice, ...]:
+    """As `own_prices`, of disks."""
+    return tuple(_rows(_text(disks.own_file(home)), disks.parse_row, disks.own_file(home).name, []))
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def parse_with_own(own_csv: str = "", own_disks_csv: str = "") -> Catalogue:
+    """The shipped catalogue, each price replaced by one of `own_csv` or `own_disks_csv` that is not older."""
     here = files("mlb.infra")
-    machines, prices = (here.joinpath(name).read_text(encoding="utf-8") for name in ("machines.csv", "prices.csv"))
-    return parse(machines, prices, own_csv)
+    names = ("machines.csv", "prices.csv", "disks.csv")
+    machines, prices, of_disks = (here.joinpath(name).read_text(encoding="utf-8") for name in names)
+    return parse(machines, prices, own_csv, of_disks, own_disks_csv)
 
 
-def parse(machines_csv: str, prices_csv: str, own_csv: str = "") -> Catalogue:
+def parse(
+    machines_csv: str, prices_csv: str, own_csv: str = "", disks_csv: str = "", own_disks_csv: str = ""
+) -> Catalogue:
     """A catalogue from the text of its files; raises UsageError with all wrong rows."""
     faults: list[str] = []
     machines = tuple(_rows(machines_csv, _machine, "machines.csv", faults))
     prices = tuple(_rows(prices_csv, _price, "prices.csv", faults))
     own = tuple(_rows(own_csv, _price, "refreshed prices.csv", faults))
     prices = _newest(prices, own)
+    shipped = tuple(_rows(disks_csv, disks.parse_row, "disks.csv", faults))
+    refreshed = tuple(_rows(own_disks_csv, disks.parse_row, "refreshed disks.csv", faults))
     faults += _wrong_ids(machines, prices) + _odd_ones_out(prices)
     if faults:
         raise UsageError(
@@ -170,16 +207,15 @@ def parse(machines_csv: str, prices_csv: str, own_csv: str = "") -> Catalogue:
             why="\n".join(faults),
             fix="Nothing is rented with it; correct these rows, or fetch new ones: mlb catalog refresh.",
         )
-    return Catalogue(machines, prices)
+    return Catalogue(machines, prices, _newest(shipped, refreshed))
 
 
-def _newest(shipped: Iterable[Price], own: Iterable[Price]) -> tuple[Price, ...]:
-    kept = {(p.cloud, p.id, p.region): p for p in shipped}
+def _newest(shipped: Iterable[P], own: Iterable[P]) -> tuple[P, ...]:
+    kept = {p.place: p for p in shipped}
     for price in own:
-        place = (price.cloud, price.id, price.region)
-        other = kept.get(place)
+        other = kept.get(price.place)
         if other is None or other.dated is None or (price.dated and price.dated >= other.dated):
-            kept[place] = price
+            kept[price.place] = price
     return tuple(kept.values())
 
 
@@ -188,7 +224,7 @@ def _rows(text: str, make: Callable[[dict[str, str]], T], name: str, faults: lis
         try:
             yield make(row)
         except (ValueError, InvalidOperation, TypeError, KeyError) as error:
-            faults.append(f"{name}, line {number} ({row.get('id')}): {error}")
+            faults.append(f"{name}, line {number} ({row.get('id') or row.get('kind')}): {error}")
 
 
 def _machine(row: dict[str, str]) -> Machine:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import PreflightError, ResultsInvalid, UsageError
+from ..errors import MlbError, NodeNotReady, PreflightError, ResultsInvalid, TeardownIncomplete, UsageError
 from . import deadline, existing, ssh
 from . import fleet as fleets
 from .address import my_cidr
@@ -20,7 +20,8 @@ from .catalogue import load as load_catalogue
 from .catalogue import utc_today
 from .existing import Hosts
 from .fleet import Fleet, Node
-from .folder import FleetFolder, state_home, write_private
+from .folder import FleetFolder, state_home
+from .folder import current_name as current_name
 from .holder import refuse_if_held
 from .quote import Quote, make_quote, refuse_if_over, refuse_if_unknown
 from .render import render
@@ -99,7 +100,8 @@ def dry_run(asked: Request) -> dict[str, str]:
 
 
 def plan(asked: Request, limits: Limits, watcher: Watcher) -> Plan:
-    """What `apply` would do, asked of the account itself."""
+    """What `apply` would do, asked of the account itself; raises PreflightError for a price above `--max-price`."""
+    refuse_if_over(asked.quote)
     return _stack(asked.folder, asked.blueprint.spec, limits, watcher).plan(_with_address(asked).blueprint)
 
 
@@ -107,16 +109,13 @@ def apply(asked: Request, limits: Limits, watcher: Watcher, *, force: bool = Fal
     """Make the fleet as it was asked for, with `force` although a run uses it; see `Stack.apply` for what it raises."""
     refuse_if_unknown(asked.quote)
     refuse_if_over(asked.quote)
-    if asked.nodes:
-        outcome = existing.register(
-            asked.folder, asked.blueprint, asked.nodes, asked.hosts, limits, watcher, force=force
-        )
-    else:
-        _refuse_if_ending(asked)
-        asked = _with_address(asked)
-        stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
-        outcome = stack.apply(asked.blueprint, asked.quote, force=force, replace_bad=asked.replace_bad)
-    make_current(asked.folder)
+    try:
+        outcome = _made(asked, limits, watcher, force=force)
+    except (NodeNotReady, TeardownIncomplete):
+        # Its machines are there, and billed: the next command must not mean this machine, nor another fleet.
+        asked.folder.make_current()
+        raise
+    asked.folder.make_current()
     return outcome
 
 
@@ -166,15 +165,19 @@ def destroy(
     return destroy_by_tag(folder, _new_blueprint(spec, _no_quote(spec)), watcher).swept
 
 
-def local_fleets(home: Path | None = None) -> list[Fleet]:
-    """The fleets that are recorded on this machine; raises ResultsInvalid, which names a damaged record."""
+def local_fleets(home: Path | None = None) -> tuple[list[Fleet], dict[str, MlbError]]:
+    """The fleets that are recorded on this machine, and by name what is wrong with the records that cannot be read."""
     base = home or state_home()
-    found = []
+    found, damaged = [], {}
     for name in fleets.names(FleetFolder(base, "x")):
-        fleet = fleets.load(FleetFolder(base, name))
+        try:
+            fleet = fleets.load(FleetFolder(base, name))
+        except MlbError as error:
+            damaged[name] = error
+            continue
         if fleet:
             found.append(fleet)
-    return found
+    return found, damaged
 
 
 def folder_of(name: str | None) -> FleetFolder:
@@ -195,14 +198,13 @@ def ssh_to(folder: FleetFolder, node: str, command: Sequence[str]) -> list[str]:
     return ssh.ssh_argv(folder, by_name[node], *(["--", *command] if command else []), batch=False)
 
 
-def current_name(home: Path | None = None) -> str | None:
-    """The name of the current fleet: the one applied last."""
-    file = (home or state_home()) / "current"
-    return file.read_text(encoding="utf-8").strip() if file.exists() else None
-
-
-def make_current(folder: FleetFolder) -> None:
-    write_private(folder.home / "current", folder.name + "\n")
+def _made(asked: Request, limits: Limits, watcher: Watcher, *, force: bool) -> Outcome:
+    if asked.nodes:
+        return existing.register(asked.folder, asked.blueprint, asked.nodes, asked.hosts, limits, watcher, force=force)
+    _refuse_if_ending(asked)
+    asked = _with_address(asked)
+    stack = _stack(asked.folder, asked.blueprint.spec, limits, watcher)
+    return stack.apply(asked.blueprint, asked.quote, force=force, replace_bad=asked.replace_bad)
 
 
 def _refuse_if_ending(asked: Request) -> None:

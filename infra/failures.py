@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ..errors import CapacityError, MlbError, ProvisionFailed
-from .fleet import Attempt
+from .fleet import Attempt, Fleet
 from .terraform import TerraformFailed
 
 Kind = Literal["capacity", "quota", "credentials", "other"]
@@ -33,12 +33,22 @@ def kind_of(problems: Sequence[str], *, timed_out: bool = False) -> Kind:
     return "capacity" if timed_out else "other"
 
 
-def goes_on(name: str) -> str:
-    """What to say of a fleet that is still there after an error."""
+def goes_on(fleet: Fleet) -> str:
+    """What to say of a fleet that is still there after an error: what it costs, and what can be done."""
     return (
-        f"The fleet is kept, and billed if it is rented: `mlb infra apply --name {name}` checks it again, "
-        f"`mlb infra destroy --name {name}` ends it."
+        f"{billed(fleet)} `mlb infra apply --name {fleet.name}` checks it again, "
+        f"`mlb infra destroy --name {fleet.name}` ends it."
     )
+
+
+def billed(fleet: Fleet) -> str:
+    """One sentence that says what the machines of a fleet cost while nobody uses them."""
+    spec = fleet.blueprint.spec
+    if spec.cloud in ("docker", "ssh"):
+        return "The fleet is kept; nothing of it is billed."
+    machines = "1 machine is" if spec.nodes == 1 else f"{spec.nodes} machines are"
+    price = "a price that nobody knows" if fleet.usd_per_hour is None else f"${fleet.usd_per_hour:,.2f} an hour"
+    return f"The fleet is kept: {machines} still billed at {price}."
 
 
 def short(error: TerraformFailed) -> str:

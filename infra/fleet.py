@@ -157,7 +157,7 @@ def load(folder: FleetFolder) -> Fleet | None:
         return _parse(raw)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsInvalid(
             f"{folder.fleet_json} is damaged.",
             why=f"{type(error).__name__}: {error}",

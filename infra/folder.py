@@ -87,10 +87,40 @@ class FleetFolder:
 
     def remove(self) -> None:
         """Takes the whole folder out of sight in one step, then deletes it."""
+        if self.fleet_json.exists():
+            self.no_longer_current()
         gone = self.path.with_name(f".{self.name}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def no_longer_current(self) -> None:
+        """The fleet is gone: a command that names none means this machine again, if it meant this fleet."""
+        if current_name(self.home) == self.name:
+            current_file(self.home).unlink(missing_ok=True)
+
+    def make_current(self) -> None:
+        """From now on a command that names no fleet means this one."""
+        write_private(current_file(self.home), self.name + "\n")
+
+    def claim_current(self) -> None:
+        """As `make_current` where there is none: while machines may be there, no command may mean this machine,
+        whatever ends the one that asks for them."""
+        if current_name(self.home) is None:
+            self.make_current()
+
+
+def current_file(home: Path | None = None) -> Path:
+    """Holds the name of the current fleet; it is not there where there is none."""
+    return (home or state_home()) / "current"
+
+
+def current_name(home: Path | None = None) -> str | None:
+    """The name of the current fleet: the one applied last, unless it was destroyed."""
+    try:
+        return current_file(home).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
 
 
 def refuse_if_full(folder: FleetFolder, need_bytes: int) -> None:

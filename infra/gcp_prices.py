@@ -2,8 +2,8 @@
 
 A machine is so many cores, so many GiB of memory and so many GPUs, each a row of its own in each region, on demand and
 spot. Rows are told apart by their description; what else is called alike (custom machines, commitments, reservations,
-calendar mode) has other words before or after. Disks are not counted, as with the prices that ship: that leaves out
-the local SSDs that come with the largest machines.
+calendar mode) has other words before or after. A disk to boot from has a price of its own; the local SSDs that come
+with the largest machines are not counted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from .catalogue import Machine, Price
-from .gcp_api import price_list
+from .disks import KINDS, DiskPrice
 
 SOURCE = "Cloud Billing Catalog: cores, memory and GPUs, without disks"
+DISK_SOURCE = "Cloud Billing Catalog"
 _FAMILIES = {"n1": "N1 Predefined Instance", "n2": "N2 Instance", "g2": "G2 Instance", "a2": "A2 Instance"}
 _FAMILIES |= {"a3": "A3 Instance"}
 _GPUS: Mapping[str, tuple[str, ...]] = {
@@ -31,15 +32,19 @@ _GPUS: Mapping[str, tuple[str, ...]] = {
 _MEGA = "a3-megagpu-8g"
 _MEGA_GPUS = ("Nvidia H100 80GB Plus GPU", "Nvidia H100 80GB Mega GPU", "Nvidia H100 Mega 80GB GPU")
 _MEGA_FAMILY = "A3Plus Instance"
-_UNITS = {"h", "GiBy.h"}
+_UNITS = ("h", "GiBy.h")
+_DISK = "Balanced PD Capacity"
+_DISK_UNITS = ("GiBy.mo",)
 
+Row = Mapping[str, Any]
+"""A row of the price list, as the Cloud Billing Catalog API writes it."""
 Rates = Mapping[tuple[str, str], Mapping[str, frozenset[Decimal]]]
 """Dollars per hour by (usage, region) and the first words of a description, in lower case: one price, or it is odd."""
 
 
-def prices(machines: Sequence[Machine], regions: Sequence[str], project: str) -> Iterator[Price]:
-    """The price of each machine that has one in some regions; one pass over the whole list."""
-    rates = rates_in(price_list(project), regions)
+def prices(machines: Sequence[Machine], regions: Sequence[str], rows: Iterable[Row]) -> Iterator[Price]:
+    """The price of each machine that has one in some regions, of the rows of the price list."""
+    rates = rates_in(rows, regions)
     today = datetime.now(UTC).date()
     for region in regions:
         for machine in machines:
@@ -51,13 +56,32 @@ def prices(machines: Sequence[Machine], regions: Sequence[str], project: str) ->
             yield Price("gcp", machine.id, region, on_demand, bid, None, today, SOURCE)
 
 
-def rates_in(rows: Iterable[Mapping[str, Any]], regions: Sequence[str]) -> Rates:
+def disk_prices(regions: Sequence[str], rows: Iterable[Row]) -> Iterator[DiskPrice]:
+    """The price of the disks that nodes boot from, in each of some regions that has exactly one.
+
+    The row of the Americas is called `Balanced PD Capacity` alone, others end with ` in` and their place; what is kept
+    twice has `Regional` before it.
+    """
+    found: dict[str, set[Decimal]] = {region: set() for region in regions}
+    for row in rows:
+        what, _, _ = row.get("description", "").partition(" in ")
+        price = _price(row, _DISK_UNITS) if what == _DISK else None
+        if price is not None:
+            for region in set(regions).intersection(row.get("serviceRegions", ())):
+                found[region].add(price)
+    today = datetime.now(UTC).date()
+    for region, offered in found.items():
+        if len(offered) == 1:
+            yield DiskPrice("gcp", KINDS["gcp"], region, offered.pop().normalize(), today, DISK_SOURCE)
+
+
+def rates_in(rows: Iterable[Row], regions: Sequence[str]) -> Rates:
     """What the rows of the price list say of some regions."""
     found: dict[tuple[str, str], dict[str, set[Decimal]]] = {}
     for row in rows:
         what, running, _ = row.get("description", "").casefold().partition(" running in ")
         here = set(regions).intersection(row.get("serviceRegions", ()))
-        price = _hourly(row) if here and running else None
+        price = _price(row, _UNITS) if here and running else None
         if price is None:
             continue
         usage = row.get("category", {}).get("usageType", "")
@@ -92,8 +116,8 @@ def _parts_of(machine: Machine) -> tuple[str, tuple[str, ...]]:
     return _FAMILIES.get(machine.machine_type.partition("-")[0], ""), _GPUS.get(machine.gpu, ())
 
 
-def _hourly(row: Mapping[str, Any]) -> Decimal | None:
-    """The newest price of a row in dollars per hour (and GiB); None for one in steps, in another unit, or free."""
+def _price(row: Row, units: Sequence[str]) -> Decimal | None:
+    """The newest price of a row in dollars per one of `units`; None for one in steps, in another unit, or free."""
     try:
         expression = row["pricingInfo"][-1]["pricingExpression"]
         (rate,) = expression["tieredRates"]
@@ -101,5 +125,5 @@ def _hourly(row: Mapping[str, Any]) -> Decimal | None:
         price = Decimal(money.get("units") or 0) + Decimal(money.get("nanos") or 0) / 10**9
     except (KeyError, IndexError, ValueError):
         return None
-    usual = expression.get("usageUnit") in _UNITS and money.get("currencyCode") == "USD"
+    usual = expression.get("usageUnit") in units and money.get("currencyCode") == "USD"
     return price if usual and price > 0 else None

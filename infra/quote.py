@@ -9,10 +9,14 @@ from typing import Any
 
 from ..errors import PreflightError
 from .catalogue import MAX_AGE_DAYS, Catalogue, Machine, Price
+from .disks import DiskPrice
 from .spec import FleetSpec
 
 WEEKEND_H = 60
 """Friday evening to Monday morning: what a fleet costs when it is forgotten and its TTL were off."""
+
+ONE_CARD_GBIT_S = 100
+"""What an AWS machine is sold with beyond this is mostly of several network cards with EFA: 32 in a p5.48xlarge."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Offer:
         per_node: dollars per node and hour; None where the catalogue does not know.
         at_least: what is known of it where the whole is not.
         bound: true when `per_node` is a ceiling (the on-demand price of a spot node).
+        disk_per_node: dollars per node and hour of its disk; None where the catalogue does not know.
         idle_gpus: GPUs of each node that nobody uses and that are paid for.
     """
 
@@ -32,6 +37,7 @@ class Offer:
     per_node: Decimal | None
     at_least: Decimal | None
     bound: bool
+    disk_per_node: Decimal | None
     idle_gpus: int
     source: str
     dated: date | None
@@ -39,14 +45,15 @@ class Offer:
 
     @property
     def per_hour(self) -> Decimal | None:
-        return None if self.per_node is None else self.per_node * self.nodes
+        """Dollars of the whole fleet, with its disks where their price is known."""
+        return None if self.per_node is None else (self.per_node + (self.disk_per_node or 0)) * self.nodes
 
     @property
     def idle_per_hour(self) -> Decimal | None:
         """The share of the fleet's price that goes to idle GPUs."""
-        if self.per_hour is None or not self.machine.gpus:
+        if self.per_node is None or not self.machine.gpus:
             return None
-        return self.per_hour * self.idle_gpus / self.machine.gpus
+        return self.per_node * self.nodes * self.idle_gpus / self.machine.gpus
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -59,6 +66,7 @@ class Offer:
             "nodes": self.nodes,
             "usd_per_node_hour": _number(self.per_node),
             "usd_per_node_hour_at_least": _number(self.at_least),
+            "usd_per_node_hour_of_disk": _number(self.disk_per_node),
             "usd_per_hour": _number(self.per_hour),
             "idle_usd_per_hour": _number(self.idle_per_hour),
             "is_ceiling": self.bound,
@@ -76,6 +84,19 @@ class Quote:
     chosen: Offer | None
     alternatives: tuple[Offer, ...]
     warnings: tuple[str, ...]
+    disk: DiskPrice | None = None
+    """What the nodes' disks cost there; None where nobody knows, or nothing is billed."""
+
+    @property
+    def network(self) -> str:
+        """What the nodes of a rented fleet talk over, in words; empty where there is nothing to go over."""
+        if self.chosen is None or self.spec.nodes == 1:
+            return ""
+        if self.spec.cloud != "aws":
+            return "TCP over one interface"
+        sold = float(self.chosen.machine.gbit_s or 0)
+        more = f": perhaps far below the {sold:g} Gbit/s that it is sold with" if sold > ONE_CARD_GBIT_S else ""
+        return f"TCP over one interface, no EFA{more}"
 
     @property
     def per_hour(self) -> Decimal | None:
@@ -102,6 +123,16 @@ class Quote:
             "usd_for_ttl": _number(self.for_ttl),
             "usd_for_weekend_60h": _number(self.for_weekend),
             "alternatives": [offer.to_json() for offer in self.alternatives],
+            "disk": {
+                "gb_per_node": self.spec.disk_gb,
+                "kind": self.disk.kind,
+                "usd_per_gb_month": _number(self.disk.usd_per_gb_month),
+                "price_date": self.disk.dated.isoformat(),
+                "price_source": self.disk.source,
+            }
+            if self.disk
+            else None,
+            "network": self.network,
             "warnings": list(self.warnings),
         }
 
@@ -112,7 +143,8 @@ def make_quote(spec: FleetSpec, catalogue: Catalogue, today: date) -> Quote:
         return Quote(spec, None, (), ())
     offers = sorted((_offer(spec, m, catalogue) for m in catalogue.fitting(spec)), key=_rank)
     chosen, rest = offers[0], _one_a_gpu(offers[1:])
-    return Quote(spec, chosen, rest, tuple(_warnings(spec, chosen, rest, today)))
+    disk = catalogue.disk_price(spec.cloud, spec.region)
+    return Quote(spec, chosen, rest, tuple(_warnings(spec, chosen, rest, today)), disk)
 
 
 def refuse_if_over(quote: Quote) -> None:
@@ -122,10 +154,16 @@ def refuse_if_over(quote: Quote) -> None:
         return
     if quote.per_hour is None:
         raise PreflightError("--max-price cannot be kept: the price is unknown.", fix="Choose a machine with a price.")
+    if quote.disk is None:
+        raise PreflightError(
+            f"--max-price cannot be kept: the price of disks in {quote.chosen.region} is unknown.",
+            fix=f"`{_refresh(quote.chosen)}` asks for it.",
+        )
     if quote.per_hour > limit:
         raise PreflightError(
             f"The fleet costs {dollars(quote.per_hour)} per hour, more than --max-price {limit}.",
-            fix="Use fewer nodes, another --gpu-type (see `mlb infra quote`), or a higher --max-price.",
+            fix="Use fewer nodes, smaller disks (--disk-gb), another --gpu-type (see `mlb infra quote`), or a higher "
+            "--max-price.",
         )
 
 
@@ -147,7 +185,7 @@ def dollars(value: Decimal | None) -> str:
 
 
 def _offer(spec: FleetSpec, machine: Machine, catalogue: Catalogue) -> Offer:
-    price = catalogue.price(machine, spec.region)
+    price, disk = catalogue.price(machine, spec.region), catalogue.disk_price(spec.cloud, spec.region)
     per_node, bound = _node_price(price, spot=spec.spot)
     return Offer(
         machine=machine,
@@ -156,6 +194,7 @@ def _offer(spec: FleetSpec, machine: Machine, catalogue: Catalogue) -> Offer:
         per_node=per_node,
         at_least=price.at_least if price else None,
         bound=bound,
+        disk_per_node=disk.per_hour(spec.disk_gb) if disk else None,
         idle_gpus=machine.gpus - spec.gpus,
         source=price.source if price else "",
         dated=price.dated if price else None,
@@ -174,6 +213,8 @@ def _node_price(price: Price | None, *, spot: bool) -> tuple[Decimal | None, boo
 
 def _note(machine: Machine, price: Price | None, catalogue: Catalogue) -> str:
     notes = ["ARM"] if machine.arch == "arm64" else []
+    if machine.is_bare_metal:
+        notes.append("bare metal: boots slowly")
     if price is None:
         other = catalogue.price_elsewhere(machine)
         notes.append(f"{dollars(other.on_demand)} in {other.region}" if other else "price not in the catalogue")
@@ -182,11 +223,12 @@ def _note(machine: Machine, price: Price | None, catalogue: Catalogue) -> str:
     return "; ".join(notes)
 
 
-def _rank(offer: Offer) -> tuple[bool, bool, Decimal, int]:
-    """Exact before idle GPUs, a known price before an unknown one, then the cheapest, then the smallest."""
+def _rank(offer: Offer) -> tuple[bool, bool, bool, Decimal, int]:
+    """Exact before idle GPUs, a known price before an unknown one, bare metal last, then the cheapest, the smallest."""
     return (
         offer.idle_gpus > 0,
         offer.per_node is None,
+        offer.machine.is_bare_metal,
         offer.per_node or offer.at_least or Decimal(0),
         offer.machine.vcpus,
     )
@@ -214,6 +256,9 @@ def _warnings(spec: FleetSpec, chosen: Offer, rest: tuple[Offer, ...], today: da
         idle = f", {cheaper.idle_gpus} of {cheaper.machine.gpus} GPUs idle" if cheaper.idle_gpus else ""
         name = f"{cheaper.machine.id} ({cheaper.machine.gpu})"
         found.append(f"Cheaper: {name} at {dollars(cheaper.per_node)} per node{idle}.")
+    if chosen.disk_per_node is None:
+        disks = f"{spec.nodes} disks of {spec.disk_gb} GB" if spec.nodes > 1 else f"a disk of {spec.disk_gb} GB"
+        found.append(f"Without {disks}, whose price there is not known; `{_refresh(chosen)}` asks for it.")
     if chosen.bound:
         found.append("The catalogue has no spot price: the on-demand price shown is the most it can be.")
     if chosen.per_node is not None:

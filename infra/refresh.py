@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import PreflightError, UsageError
-from . import catalogue
-from .catalogue import Catalogue, Machine, Price
+from . import catalogue, disks
+from .catalogue import Catalogue, Machine, P, Price
+from .disks import DiskPrice
 from .folder import write_private
 from .places import REGIONS, default_region
 from .spec import did_you_mean
@@ -24,12 +25,13 @@ class Refreshed:
 
     file: Path
     prices: tuple[Price, ...]
+    disks: tuple[DiskPrice, ...]
     changed: tuple[tuple[Price, Price], ...]
     without: tuple[str, ...]
 
 
 def refresh(cloud: str, regions: Sequence[str], home: Path, project: str = "") -> Refreshed:
-    """Ask for the price of every machine of the catalogue in some regions, check the whole, then keep it.
+    """Ask for the price of every machine of the catalogue in some regions, and of disks; check the whole, keep it.
 
     Args:
         regions: none means the cloud's default region.
@@ -47,37 +49,43 @@ def refresh(cloud: str, regions: Sequence[str], home: Path, project: str = "") -
             raise UsageError(f"There is no region {region!r}.", fix=did_you_mean(region, REGIONS[cloud]))
     before = catalogue.load(home)
     machines = [m for m in before.machines if m.cloud == cloud]
-    found = list(_asked(cloud, machines, regions, project))
+    found, of_disks = _asked(cloud, machines, regions, project)
     if not found:
         raise PreflightError(f"The price list of {cloud} has no price for any machine of the catalogue there.")
     text = _csv(_merged(catalogue.own_prices(home), found))
-    after = catalogue.parse_with_own(text)
+    disks_text = disks.to_csv(_merged(catalogue.own_disks(home), of_disks))
+    after = catalogue.parse_with_own(text, disks_text)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(catalogue.own_file(home), text)
+    write_private(disks.own_file(home), disks_text)
     return Refreshed(
         catalogue.own_file(home),
         tuple(found),
+        tuple(of_disks),
         tuple(_changes(before, after, found)),
         tuple(sorted({m.id for m in machines} - {p.id for p in found})),
     )
 
 
-def _asked(cloud: str, machines: Sequence[Machine], regions: Sequence[str], project: str) -> Iterator[Price]:
+def _asked(
+    cloud: str, machines: Sequence[Machine], regions: Sequence[str], project: str
+) -> tuple[list[Price], list[DiskPrice]]:
     """Imports the cloud's library here and nowhere earlier."""
     if cloud == "gcp":
-        from . import gcp_prices
+        from . import gcp_api, gcp_prices
 
-        yield from gcp_prices.prices(machines, regions, project)
-    else:
-        from . import aws_prices
+        rows = list(gcp_api.price_list(project))
+        return list(gcp_prices.prices(machines, regions, rows)), list(gcp_prices.disk_prices(regions, rows))
+    from . import aws_prices
 
-        for region in regions:
-            yield from aws_prices.prices(machines, region)
+    found = [price for region in regions for price in aws_prices.prices(machines, region)]
+    return found, [disk for region in regions if (disk := aws_prices.disk_price(region))]
 
 
-def _merged(old: Iterable[Price], new: Iterable[Price]) -> list[Price]:
-    by_place = {(p.cloud, p.id, p.region): p for p in (*old, *new)}
-    return sorted(by_place.values(), key=lambda p: (p.cloud, p.id, p.region))
+def _merged(old: Iterable[P], new: Iterable[P]) -> list[P]:
+    merged = {p.place: p for p in old}
+    merged.update((p.place, p) for p in new)
+    return [merged[place] for place in sorted(merged)]
 
 
 def _csv(prices: Iterable[Price]) -> str:

@@ -85,8 +85,8 @@ class FleetSpec:
         _check_place(self)
         _check_cidr(self)
         _check_texts(self)
-        if self.max_price is not None and not self.max_price > 0:
-            raise UsageError(f"--max-price must be above 0, not {self.max_price}.")
+        if self.max_price is not None and not (self.max_price.is_finite() and self.max_price > 0):
+            raise UsageError(f"--max-price must be a finite number above 0, not {self.max_price}.")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` reads them back."""

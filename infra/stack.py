@@ -139,6 +139,7 @@ class Stack:
             here = fleet.changed(blueprint=fleet.blueprint.at(zone), attempts=tuple(attempts)).save(self.folder)
             begun = time.monotonic()
             try:
+                self.folder.claim_current()
                 plan = self._converge(here, quote if not attempts else None)
                 return self._ready(here, plan, replace_bad=replace_bad)
             except TerraformFailed as error:
@@ -175,8 +176,8 @@ class Stack:
             self.watcher.say("That failed; putting the fleet back to what it was")
             self._put_back(known)
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted("Stopped. The fleet is as it was.", fix=goes_on(self.folder.name)) from None
-            as_before = f"The fleet is as it was; {goes_on(self.folder.name)}"
+                raise Interrupted("Stopped. The fleet is as it was.", fix=goes_on(known)) from None
+            as_before = f"The fleet is as it was. {goes_on(known)}"
             if kind_of(error.problems, timed_out=error.timed_out) == "capacity":
                 zone = known.blueprint.zone
                 raise CapacityError(
@@ -187,7 +188,7 @@ class Stack:
         try:
             return self._ready(here, plan, replace_bad=replace_bad)
         except KeyboardInterrupt:
-            raise Interrupted("Stopped before all nodes were checked.", fix=f"{goes_on(self.folder.name)}") from None
+            raise Interrupted("Stopped before all nodes were checked.", fix=goes_on(fleet)) from None
 
     def _put_back(self, known: Fleet) -> None:
         try:
@@ -196,7 +197,7 @@ class Stack:
             with suppress(DiskFull):
                 known.changed(status="not-ready", ledger=booking.booked(self.folder)).save(self.folder)
             raise ProvisionFailed(
-                "The fleet could neither be changed nor put back.", why=str(error), fix=goes_on(self.folder.name)
+                "The fleet could neither be changed nor put back.", why=str(error), fix=goes_on(known)
             ) from None
         with suppress(DiskFull):  # it then stays at the price of what was asked for: too much, never too little
             booking.settle(self.folder, known).save(self.folder)
@@ -230,7 +231,7 @@ class Stack:
     def _ready(self, fleet: Fleet, plan: Plan, *, replace_bad: bool) -> Outcome:
         """The nodes as Terraform knows them, their host keys as the place knows them, and what they say."""
         gate = Gate(self.folder, self.cloud, self.limits, self.watcher, self.terraform)
-        again = goes_on(self.folder.name)
+        again = goes_on(fleet)
         try:
             done = gate.check(booking.settle(self.folder, fleet), plan)
             if replace_bad:

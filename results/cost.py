@@ -43,7 +43,7 @@ class Rent:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run, in US dollars at list price, without disks and traffic; None where that is not known."""
+    """Of one run, in US dollars at list price, without traffic; None where that is not known."""
 
     rent: Rent
     clock_usd: float
@@ -103,7 +103,7 @@ def words_of(metrics: Metrics) -> str:
         return "not known: the fleet had no price"
     billed = _billed_words(cost, cost.billed_usd, "billed from the fleet's beginning to its end")
     rate = f"{at_most(cost.clock_is_ceiling)}${cost.rent.usd_per_hour:.2f} an hour"
-    return f"{_clock_words(cost, cost.clock_usd)}{billed} ({rate}, {cost.rent.source}; without disks and traffic)"
+    return f"{_clock_words(cost, cost.clock_usd)}{billed} ({rate}, {cost.rent.source}; without traffic)"
 
 
 def target_words_of(metrics: Metrics) -> str:

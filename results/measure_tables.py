@@ -51,7 +51,7 @@ def _cost_table(groups: Sequence[Group]) -> Table:
         ("group", *(MEASURES[name].label for name in names), "price index"),
         rows,
         notes=(
-            "At list price, without disks and traffic. On the clock: the nodes used, from the launch to the target. "
+            "At list price, without traffic. On the clock: the nodes used, from the launch to the target. "
             "Billed: the whole fleet, from its beginning to then, with provisioning and idling, at what it cost "
             "at each time. Energy: the whole run.",
             f"Price index against {groups[0].name}: how much dearer (on the clock) over how much faster; below 1 it is "

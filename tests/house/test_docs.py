@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlb import errors
 from mlb.cli.config import SETTINGS
+from mlb.infra.address import ASKED
 from mlb.results import keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,3 +52,8 @@ def test_files_stay_small() -> None:
     for path in ROOT.glob("*/*.py"):
         if path.parts[-2] not in ("tests", "benchmarks"):
             assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_whoever_is_asked_for_this_machines_address_is_named() -> None:
+    for page in ("security-model.md", "fleets.md"):
+        assert ASKED in (ROOT / "docs" / page).read_text(), page

@@ -7,12 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlb.infra.fleet import Fleet
+from mlb.infra.folder import FleetFolder
+from mlb.infra.spec import FleetSpec
 
 from .docker_engine import BASE
+from .test_parts import BLUEPRINT, NODE
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def mlb(mlb_home: Path) -> Any:
 def test_quote_reads_well(mlb: Any) -> None:
     done = mlb("quote", "--cloud", "aws", "--gpus", "2", "--nodes", "4")
     assert done.returncode == 0
-    for words in ("4 x g7.12xlarge", "$28.51", "forgotten weekend   $1,710.80", "2026-07-20", "Alternatives"):
+    for words in ("4 x g7.12xlarge", "$28.56", "forgotten weekend   $1,713.43", "2026-07-20", "Alternatives"):
         assert words in done.stdout
     assert done.stderr == ""
 
@@ -46,6 +51,10 @@ def test_quote_in_json(mlb: Any) -> None:
         (["quote", "--cloud", "aws", "--region", "us-esat-1"], 2, "Did you mean"),
         (["quote", "--cloud", "aws", "--ttl", "soon"], 2, "is not a duration"),
         (["quote", "--cloud", "aws", "--max-price", "0.10"], 3, "more than --max-price"),
+        (["quote", "--cloud", "aws", "--disk-gb", "16000", "--max-price", "1"], 3, "The fleet costs $2.28 per hour"),
+        (["quote", "--cloud", "aws", "--max-price", "nan"], 2, "must be a finite number above 0"),
+        (["apply", "--cloud", "aws", "--gpus", "8", "--max-price", "0.5", "--dry-run"], 3, "more than --max-price 0.5"),
+        (["plan", "--cloud", "aws", "--gpus", "8", "--max-price", "0.5"], 3, "more than --max-price 0.5"),
         (["quote"], 2, "Which cloud?"),
         (["apply", "--cloud", "aws", "--name", "${x}", "--yes"], 2, "cannot be a fleet's name"),
         (["apply", "--cloud", "aws", "--allow-cidr", "0.0.0.0/0", "--yes"], 2, "--allow-world"),
@@ -54,6 +63,9 @@ def test_quote_in_json(mlb: Any) -> None:
         (["status", "--name", "none"], 3, "There is no fleet none"),
         (["destroy", "--name", "none", "--yes"], 3, "There is no fleet none"),
         (["gc"], 2, "Which cloud?"),
+        (["ls", "--all-regions"], 2, "--all-regions without --cloud"),
+        (["ls", "--region", "nowhere"], 2, "--region without --cloud"),
+        (["ls", "--project", "bench-1234"], 2, "Add --cloud aws, gcp or docker"),
         (["apply", "--cloud", "gcp", "--project", "My Project", "--yes"], 2, "cannot be the id of a Google Cloud"),
         (["apply", "--cloud", "aws", "--project", "bench-1234", "--yes"], 2, "A fleet on aws has no project"),
         (["apply", "--cloud", "ssh", "--yes"], 2, "Which hosts?"),
@@ -71,6 +83,23 @@ def test_refusals(mlb: Any, mlb_home: Path, args: list[str], code: int, words: s
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not mlb_home.exists(), "a refusal must leave nothing behind"
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema_version": 1, "blueprint": {}}', "[]", '{"schema_version": 9}'])
+def test_a_damaged_record_hides_no_other_fleet(mlb: Any, mlb_home: Path, text: str) -> None:
+    good, bad = (FleetFolder(mlb_home / "state", name) for name in ("good", "bad"))
+    for folder in (good, bad):
+        folder.create()
+    Fleet(replace(BLUEPRINT, spec=FleetSpec(name="good", cloud="aws")), "ready", (NODE,), usd_per_hour=110.0).save(good)
+    bad.fleet_json.write_text(text)
+    done = mlb("ls")
+    assert done.returncode == 12, done.stderr
+    assert "$110.00" in done.stdout
+    assert "What is recorded of bad cannot be read; machines of it may still be billed" in done.stderr
+    listed, _ = json.JSONDecoder().raw_decode(mlb("ls", "--json").stdout)
+    assert [fleet["name"] for fleet in listed["fleets"]] == ["good"]
+    good.remove()
+    assert "no fleet on this machine" not in mlb("ls").stderr
 
 
 def test_help_loads_nothing_heavy(mlb_home: Path) -> None:

@@ -71,7 +71,7 @@ def test_what_stands_in_the_way_of_the_end_is_named(tmp_path: Path, cloud: Cloud
     with pytest.raises(TeardownIncomplete) as error:
         destroy(tmp_path)
     assert error.value.exit_code == 9
-    assert "at most $7.13 per hour" in error.value.what
+    assert "at most $7.14 per hour" in error.value.what
     assert f"instance {node.id} us-east-1 (is billed)" in error.value.why
     assert "ExpiredToken" in error.value.why
     assert f"subnet {subnet}: DependencyViolation" in error.value.why

@@ -287,7 +287,7 @@ def test_what_cannot_be_removed_is_named_with_what_it_costs(home: Path, cloud: G
         destroy(home)
     said = str(error.value)
     assert f"instance {made.nodes[0].id} us-central1-a (is billed)" in said
-    assert "at most $7.35 per hour" in said
+    assert "at most $7.36 per hour" in said
     assert "forbidden" in said
     cloud.faults.clear()
     with pytest.raises(TeardownIncomplete, match="already being used by 'x/instances/db'"):

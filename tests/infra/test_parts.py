@@ -26,15 +26,15 @@ from mlb.errors import (
     TeardownIncomplete,
 )
 from mlb.errors import UsageError as Usage
-from mlb.infra import commands, teardown
+from mlb.infra import by_tag, commands, teardown
 from mlb.infra import fleet as fleets
 from mlb.infra.aws import host_keys_in
-from mlb.infra.blueprint import Blueprint
+from mlb.infra.blueprint import Blueprint, this_owner
 from mlb.infra.cloud import Leftover, Place, TaggedFleet
 from mlb.infra.engine import Engine
-from mlb.infra.failures import kind_of
+from mlb.infra.failures import goes_on, kind_of
 from mlb.infra.fleet import Attempt, Fleet, Node
-from mlb.infra.folder import FleetFolder, FleetLock, state_home, write_private
+from mlb.infra.folder import FleetFolder, FleetLock, current_name, state_home, write_private
 from mlb.infra.quote import Quote
 from mlb.infra.spec import FleetSpec
 from mlb.infra.stack import Stack
@@ -245,6 +245,18 @@ def test_a_machine_that_aws_shows_late_is_found(folder: FleetFolder, monkeypatch
     assert looks == []
 
 
+def test_a_lost_fleet_that_is_found_by_tag_and_removed_is_not_current_any_more(
+    folder: FleetFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Stubborn(0)
+    lost = TaggedFleet("a", "0a1b2c3d", this_owner(), "", 1_795_500_000, 1)
+    monkeypatch.setattr(place, "fleets", lambda: (lost,))
+    monkeypatch.setattr(by_tag, "cloud_for", lambda _: place)
+    folder.make_current()
+    assert commands.destroy("a", "docker", "", Limits(), Watcher(), folder.home) == 1
+    assert current_name(folder.home) is None
+
+
 def test_a_place_that_cannot_be_asked_is_not_taken_for_empty(folder: FleetFolder) -> None:
     cloud = Stubborn(-1, PreflightError("The AWS credentials are not valid any more."))
     with pytest.raises(TeardownIncomplete, match="could not be looked for: The AWS credentials"):
@@ -311,16 +323,54 @@ def applied(folder: FleetFolder, error: Exception | None = None, nodes: tuple[No
 def test_a_failure_after_the_machines_are_there_says_that_they_are(folder: FleetFolder) -> None:
     with pytest.raises(NodeNotReady, match="not valid any more") as error:
         applied(folder)
-    assert "kept, and billed" in error.value.fix
+    assert "The fleet is kept; nothing of it is billed." in error.value.fix
     assert "mlb infra destroy --name a" in error.value.fix
     with pytest.raises(NodeNotReady, match="shows 0 nodes, not 1"):
         applied(folder, nodes=())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "usd_per_hour", "said"),
+    [
+        (4, 110.08, "4 machines are still billed at $110.08 an hour. "),
+        (1, 1234.5, "1 machine is still billed at $1,234.50 an hour. "),
+        (1, None, "1 machine is still billed at a price that nobody knows. "),
+    ],
+)
+def test_what_is_kept_says_what_it_costs_and_what_ends_it(nodes: int, usd_per_hour: float | None, said: str) -> None:
+    spec = FleetSpec(name="a", cloud="aws", nodes=nodes)
+    words = goes_on(Fleet(replace(BLUEPRINT, spec=spec), "not-ready", usd_per_hour=usd_per_hour))
+    assert said in words
+    assert "`mlb infra destroy --name a` ends it" in words
 
 
 def test_any_failure_while_machines_are_asked_for_cleans_up(folder: FleetFolder) -> None:
     with pytest.raises(OSError, match="terminal"):
         applied(folder, OSError("the terminal is gone"))
     assert not folder.path.exists()
+    assert current_name(folder.home) is None
+
+
+@pytest.mark.parametrize("error", [NodeNotReady("bad"), TeardownIncomplete("left")])
+def test_machines_that_are_there_after_a_failure_are_the_current_fleet(
+    folder: FleetFolder, monkeypatch: pytest.MonkeyPatch, error: MlbError
+) -> None:
+    FleetFolder(folder.home, "b").make_current()
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Stack, "apply", fails)
+    with pytest.raises(type(error)):
+        commands.apply(commands.request({"cloud": "docker", "name": "a"}, folder.home), Limits(), Watcher())
+    assert current_name(folder.home) == "a"
+
+
+def test_a_fleet_that_is_being_made_is_current_where_there_is_none(folder: FleetFolder) -> None:
+    """An `apply` that is killed has no other chance to say so."""
+    with pytest.raises(NodeNotReady):
+        applied(folder)
+    assert current_name(folder.home) == "a"
 
 
 def test_a_change_that_fails_does_not_call_the_fleet_gone(folder: FleetFolder) -> None:

@@ -20,6 +20,7 @@ class PriceList(BaseHTTPRequestHandler):
 
     on_demand: ClassVar[dict[str, str]] = {}
     spot: ClassVar[list[tuple[str, str, str, str]]] = []
+    disk: ClassVar[str | None] = None
     asked: ClassVar[list[dict[str, str]]] = []
 
     def do_POST(self) -> None:
@@ -34,8 +35,9 @@ class PriceList(BaseHTTPRequestHandler):
     def _products(self, asked: dict[str, Any]) -> str:
         filters = {one["Field"]: one["Value"] for one in asked["Filters"]}
         self.asked.append(filters)
-        price = self.on_demand.get(filters["instanceType"])
-        rows = [] if price is None else [{"unit": "Hrs", "pricePerUnit": {"USD": price}}]
+        disk = filters.get("volumeApiName") == "gp3"
+        price = self.disk if disk else self.on_demand.get(filters["instanceType"])
+        rows = [] if price is None else [{"unit": "GB-Mo" if disk else "Hrs", "pricePerUnit": {"USD": price}}]
         # A free row and one that is not per hour, as the real list has them.
         rows += [{"unit": "Hrs", "pricePerUnit": {"USD": "0.0000"}}, {"unit": "Quantity", "pricePerUnit": {"USD": "9"}}]
         terms = {"OnDemand": {"T": {"priceDimensions": {str(i): row for i, row in enumerate(rows)}}}}
@@ -58,6 +60,7 @@ class PriceList(BaseHTTPRequestHandler):
 @pytest.fixture
 def mlb(mlb_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlb]:
     PriceList.on_demand, PriceList.spot, PriceList.asked = {"g7.12xlarge": "7.5000000000", "m7i.xlarge": "0.2"}, [], []
+    PriceList.disk = "0.0950000000"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -70,10 +73,15 @@ def mlb(mlb_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         server.shutdown()
 
 
-def quoted(mlb: Mlb, *more: str) -> dict[str, Any]:
+def whole_quote(mlb: Mlb, *more: str) -> dict[str, Any]:
     done = mlb("infra", "quote", "--cloud", "aws", "--json", *more)
     assert done.returncode == 0, done.stderr
-    chosen: dict[str, Any] = json.loads(done.stdout)["chosen"]
+    quote: dict[str, Any] = json.loads(done.stdout)
+    return quote
+
+
+def quoted(mlb: Mlb, *more: str) -> dict[str, Any]:
+    chosen: dict[str, Any] = whole_quote(mlb, *more)["chosen"]
     return chosen
 
 
@@ -91,6 +99,24 @@ def test_todays_prices_take_the_place_of_those_that_ship(mlb: Mlb, mlb_home: Pat
     assert "GetProducts" in new["price_source"]
     assert quoted(mlb, "--gpus", "0")["usd_per_node_hour"] == 0.2
     assert (mlb_home / "state" / "prices.csv").stat().st_mode & 0o077 == 0
+
+
+def test_disks_elsewhere_have_a_price_after_a_refresh(mlb: Mlb, mlb_home: Path) -> None:
+    there = ("--gpus", "2", "--region", "eu-west-1")
+    assert whole_quote(mlb, *there)["disk"] is None
+    done = mlb("catalog", "refresh", "--region", "eu-west-1")
+    assert done.returncode == 0, done.stderr
+    assert "gp3 in eu-west-1: $0.095 per GB and month" in done.stdout
+    filters = {"productFamily": "Storage", "volumeApiName": "gp3", "regionCode": "eu-west-1"}
+    assert filters in PriceList.asked
+    quote = whole_quote(mlb, *there, "--disk-gb", "7300")
+    today = datetime.now(UTC).date().isoformat()
+    assert (quote["disk"]["usd_per_gb_month"], quote["disk"]["price_date"]) == (0.095, today)
+    assert quote["usd_per_hour"] == 8.45, "7.50 for the machine, 0.95 for the disk"
+    assert (mlb_home / "state" / "disks.csv").stat().st_mode & 0o077 == 0
+    PriceList.disk = None
+    assert mlb("catalog", "refresh", "--region", "eu-west-1").returncode == 0
+    assert whole_quote(mlb, *there)["disk"]["usd_per_gb_month"] == 0.095, "a list without disks takes no price away"
 
 
 def test_spot_is_the_dearest_zone_now(mlb: Mlb) -> None:

@@ -53,6 +53,11 @@ ROWS = [
     row("A3Plus Instance Core running in Americas", "0.02"),
     row("A3Plus Instance Ram running in Americas", "0.002", usageUnit="GiBy.h"),
     row("Nvidia H100 80GB Plus GPU running in Americas", "10"),
+    row("Balanced PD Capacity", "0.1", usageUnit="GiBy.mo"),
+    row("Balanced PD Capacity in Frankfurt", "0.12", regions=["europe-west3"], usageUnit="GiBy.mo"),
+    row("Regional Balanced PD Capacity in Frankfurt", "0.24", regions=["europe-west3"], usageUnit="GiBy.mo"),
+    row("Balanced PD Capacity in Finland", "0.11", regions=["europe-north1"], usageUnit="GiBy.mo"),
+    row("Balanced PD Capacity in Finland", "0.13", regions=["europe-north1"], usageUnit="GiBy.mo"),
     # What is called alike and is not the price of a machine.
     row("N1 Predefined Instance Core running in Frankfurt", "0.9", regions=["europe-west3"]),
     row("Custom Instance Core running in Americas", "0.9"),
@@ -123,7 +128,7 @@ def test_a_machine_is_the_sum_of_its_parts(mlb: Mlb) -> None:
     assert done.returncode == 0, done.stderr
     assert "n1-standard-8+2xT4 in us-central1: $1.08 -> $1.06" in done.stdout
     assert set(PriceList.asked) == {("/v1/services/6F81-5844-456A/skus", "bench-1234")}
-    assert len(PriceList.asked) == 3, "three pages, once for both regions"
+    assert len(PriceList.asked) == 4, "four pages, once for both regions"
     quoted = json.loads(mlb("infra", "quote", "--cloud", "gcp", "--gpus", "2", "--json").stdout)
     chosen = quoted["chosen"]
     assert (chosen["usd_per_node_hour"], chosen["price_date"]) == (1.06, datetime.now(UTC).date().isoformat())
@@ -139,6 +144,14 @@ def test_what_is_called_alike_is_not_counted(mlb: Mlb, tmp_path: Path) -> None:
     assert str(found["a3-megagpu-8g"]) == "87.904"
     absent = {"n2-standard-8", "g2-standard-24", "a3-highgpu-8g"}
     assert not absent & set(found), "a price in steps, two prices, no price: not guessed at"
+
+
+def test_disks_have_a_price_in_each_region_that_has_exactly_one(mlb: Mlb, tmp_path: Path) -> None:
+    found = refresh("gcp", ["us-central1", "europe-west3", "europe-north1"], tmp_path / "state").disks
+    assert {disk.region: str(disk.usd_per_gb_month) for disk in found} == {"us-central1": "0.1", "europe-west3": "0.12"}
+    disk = catalogue.load(tmp_path / "state").disk_price("gcp", "europe-west3")
+    assert disk is not None
+    assert disk.dated == datetime.now(UTC).date()
 
 
 def test_every_machine_of_the_catalogue_can_be_priced() -> None:

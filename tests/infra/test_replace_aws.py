@@ -74,8 +74,8 @@ def test_a_machine_that_lacks_a_gpu_makes_room_for_another(tmp_path: Path, third
     assert ids(made)[index] == third_is_bad[4]
     assert set(ids(made)) == set(third_is_bad) - {gone.id} == set(alive())
     assert ("replace", f"aws_instance.node[{index}]") in made.plan.changes
-    assert "New machines: $7.13 per hour" in told[0]
-    assert "the fleet stays at $28.51" in told[0]
+    assert "New machines: $7.14 per hour" in told[0]
+    assert "the fleet stays at $28.56" in told[0]
     assert not apply(tmp_path).plan, "the provider finds nothing to change afterwards"
 
 

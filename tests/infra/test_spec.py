@@ -38,7 +38,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cloud": "gcp", "state": "s3://bucket/x"}, "is no place for the state of a fleet on gcp"),
     ({"cloud": "gcp", "state": "gs://bucket/x?region=us-east1"}, "is no place for the state"),
     ({"cloud": "docker", "state": "s3://bucket/x"}, "is kept on this machine"),
-    ({"max_price": Decimal(0)}, "--max-price must be above 0"),
+    ({"max_price": Decimal(0)}, "--max-price must be a finite number above 0, not 0"),
+    ({"max_price": Decimal("nan")}, "--max-price must be a finite number above 0, not NaN"),
+    ({"max_price": Decimal("snan")}, "--max-price must be a finite number above 0, not sNaN"),
+    ({"max_price": Decimal("inf")}, "--max-price must be a finite number above 0, not Infinity"),
+    ({"max_price": Decimal(-1)}, "--max-price must be a finite number above 0, not -1"),
     ({"ssh_user": "Robert'); --"}, "cannot be an account's name"),
 ]
 
