@@ -156,12 +156,12 @@ def _point(size: tuple[int, int], runs: Sequence[Entry], first: Point | None) ->
         steps_to_target=_sample([run.at_target("steps") for run in runs], always),
         speed_up=speed_up,
         hardware_efficiency=hardware,
-        hardware_interval=_between(first and first.samples_per_s, rates, grown),
+        hardware_interval=_between(first.samples_per_s if first else None, rates, grown),
         statistical_efficiency=statistical,
-        statistical_interval=_between(samples, first and first.samples_to_target) if statistical else None,
+        statistical_interval=_between(samples, first.samples_to_target if first else None) if statistical else None,
         rest=(time_speed_up or 0.0) / (speed_up * (statistical or 1.0)) if known else None,
         time_speed_up=time_speed_up,
-        time_speed_up_interval=_between(times, first and first.time_to_target_s) if time_speed_up else None,
+        time_speed_up_interval=_between(times, first.time_to_target_s if first else None) if time_speed_up else None,
         price_index=nodes / base.nodes / time_speed_up**2 if time_speed_up else None,
     )
 
