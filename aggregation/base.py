@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 B = TypeVar("B")
 Forward = Callable[[B], tuple[Tensor, Tensor]]
 """A task's forward pass: a batch to the objective and the loss to report."""
+
+Averages = AbstractContextManager[bool]
+"""Inside, the model has on each rank the averaged weights that its optimiser keeps; gives whether it keeps any.
+Afterwards the model has those it had before, whatever was written over them inside."""
+NO_AVERAGES: Averages = nullcontext(False)
 
 
 class Observer(Protocol):
@@ -98,12 +103,17 @@ class Aggregation:
         return 0
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Inside, the model has the weights an evaluation is to use: the same on every rank."""
-        yield
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
+        """Inside, the model has the weights an evaluation is to use: the same on every rank.
+
+        Args:
+            averages: of the task's optimiser; what the pattern does for an evaluation, it does with them.
+        """
+        with averages:
+            yield
 
     def finish(self) -> None:
-        """After the last step: leave the weights that `evaluating` shows in the model for good."""
+        """After the last step: leave the weights that `evaluating` shows without averages in the model for good."""
 
     def close(self) -> None:
         """After `finish`, before the process group goes: end what still runs."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.optim import ASGD, Optimizer
+from torch.optim import Optimizer
 
-from .base import trained
+from .base import NO_AVERAGES, Averages, trained
 from .exchange import Exchange
 from .flat import FlatGradients
 from .optimiser import AroundSteps
@@ -20,7 +23,7 @@ class ShardedOptimiser(FlatGradients):
 
     During an optimiser's step the parameters of other ranks have no gradient, which every optimiser of torch takes as
     "leave it, and keep no state". Clipping before the step sees all gradients. torch's class would have to be the
-    task's optimiser (docs/decisions/0016). ASGD is left whole: its averaged weights are needed by evaluations.
+    task's optimiser (docs/decisions/0016). Averaged weights are the owners' too, and sent for an evaluation.
     """
 
     acts_after_step = True
@@ -31,29 +34,39 @@ class ShardedOptimiser(FlatGradients):
         self._owned_by = shares(trained(model), exchange.ranks)
         self._others = [p for owner, owned in enumerate(self._owned_by) if owner != rank for p in owned]
         self._set_aside: list[tuple[nn.Parameter, Tensor | None]] = []
-        self._whole = False
         self._hooks = AroundSteps(self._hide, self._show)
 
     def _average(self) -> None:
         self.exchange.all_reduce(self.buffer)
         self.buffer.div_(self.world_size)
 
-    def _hide(self, optimiser: Optimizer) -> None:
-        self._whole = isinstance(optimiser, ASGD)
-        if not self._whole:
-            self._set_aside = [(p, p.grad) for p in self._others]
-            for p in self._others:
-                p.grad = None
+    def _hide(self, _optimiser: Optimizer) -> None:
+        self._set_aside = [(p, p.grad) for p in self._others]
+        for p in self._others:
+            p.grad = None
 
     def _show(self, _optimiser: Optimizer) -> None:
         for p, gradient in self._set_aside:
             p.grad = gradient
         self._set_aside = []
 
-    @torch.no_grad()
     def after_step(self) -> int:
-        if self.world_size == 1 or self._whole:
-            return 0
+        self._gather()
+        return self.exchange.take()
+
+    @contextmanager
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
+        with averages as kept:
+            if kept:
+                with self.exchange.outside_steps():
+                    self._gather()
+            yield
+
+    @torch.no_grad()
+    def _gather(self) -> None:
+        """Replace each parameter by its owner's."""
+        if self.world_size == 1:
+            return
         weights = sum(p.nbytes for owned in self._owned_by for p in owned)
         sent = (self.world_size - 1) / self.world_size * weights
         with self.exchange.told("all_gather", weights, sent):
@@ -64,7 +77,6 @@ class ShardedOptimiser(FlatGradients):
                 work.wait()
         for owner, vector in zip(owners, vectors, strict=True):
             put(vector, [p.data for p in self._owned_by[owner]])
-        return self.exchange.take()
 
     def close(self) -> None:
         self._hooks.close()

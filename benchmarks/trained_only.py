@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mlb.tasks.base import Evaluation
@@ -15,6 +16,9 @@ class TrainedOnly:
 
     def hyperparameters(self) -> Mapping[str, object]:
         return {}
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return nullcontext(False)
 
     def evaluate(self, split: str) -> Evaluation:
         raise AssertionError("nothing is evaluated here")

@@ -207,7 +207,7 @@ class TrainingLoop:
     def _evaluate(self, split: str, epoch: int) -> Evaluation:
         start = time.monotonic_ns()
         self._log.event(keys.EVAL_START, time_ns=start, epoch_num=epoch, split=split)
-        with self._aggregation.evaluating():
+        with self._aggregation.evaluating(self._task.averages()):
             evaluation = self._task.evaluate(split)
         self._clock.settle()
         stop = time.monotonic_ns()

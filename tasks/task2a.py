@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -121,6 +122,9 @@ class Task2a:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     def evaluate(self, split: str) -> Evaluation:
         """Accuracy in percent; the penalised loss is kept for the schedule."""
         data = self._splits[split]
@@ -131,10 +135,9 @@ class Task2a:
             loss = F.binary_cross_entropy_with_logits(scores_B, y_B, reduction="sum")
             return loss, ((scores_B > 0) == (y_B > 0)).sum()
 
-        with optimisers.evaluating(self._optimiser):
-            scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
-            if split == "validation":
-                self._validation_loss = scored.loss + float(self._penalty().detach())
+        scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
+        if split == "validation":
+            self._validation_loss = scored.loss + float(self._penalty().detach())
         return scored.evaluation
 
     # --- facts and state ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Shapes: B pairs, S source pieces, T target pieces, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -148,6 +149,9 @@ class Translation:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     @torch.no_grad()
     def evaluate(self, split: str) -> Evaluation:
         """BLEU of the split by beam search, each rank translating a part of it."""
@@ -157,9 +161,8 @@ class Translation:
         lines = (setup.data_path / f"{name}.target.txt").read_text().split("\n")
         self.model.eval()
         translations = []
-        with optimisers.evaluating(self._optimiser):
-            for a, b in pieces(0, len(mine), _TRANSLATED_TOGETHER):
-                translations += self.translate(pairs.sources(mine[a:b]))
+        for a, b in pieces(0, len(mine), _TRANSLATED_TOGETHER):
+            translations += self.translate(pairs.sources(mine[a:b]))
         self.model.train()
         references = [lines[i] for i in mine]
         uncased, cased = (

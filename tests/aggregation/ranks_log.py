@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -48,6 +49,9 @@ class SmallTask:
 
     def optimise(self) -> None:
         self.trainer.optimise()
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return nullcontext(False)
 
     def evaluate(self, split: str) -> Evaluation:
         raise AssertionError("nothing is evaluated here")

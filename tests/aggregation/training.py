@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
+from mlb.tasks import optimisers
 from torch import Tensor, nn
 
 STEPS = 5
@@ -61,6 +64,35 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=False)
+
+
+AVERAGING = ("asgd", "nt-asgd", "schedulefree-sgd", "schedulefree-adamw")
+
+
+class Averaging:
+    """A task whose optimiser keeps averaged weights; `nt-asgd` begins to between two steps, as task 3a does."""
+
+    STEPS = 7
+    EVALUATED = (3, 6)
+    """After these steps, from 0."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        self.model, self._name, self._step = model, name, 0
+        self._optimiser = self._made("sgd" if name == "nt-asgd" else name)
+
+    def _made(self, name: str) -> Any:
+        rate = 0.01 if name == "schedulefree-adamw" else 0.1
+        return optimisers.make(name, self.model, lr=rate, momentum=0.9, weight_decay=0.0)
+
+    def optimise(self) -> None:
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=False)
+        self._step += 1
+        if self._name == "nt-asgd" and self._step == 1:
+            self._optimiser = self._made("asgd")
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
 
 
 def weights(model: nn.Module) -> Tensor:

@@ -109,7 +109,8 @@ def test_evaluation_uses_the_average_and_training_goes_on_from_the_last_weights(
         task.forward(next(batches))[0].backward()
         task.optimise()
         seen.append([p.detach().clone() for p in task.model.parameters()])
-    quality = task.evaluate("validation").quality
+    with task.averages():
+        quality = task.evaluate("validation").quality
     for p, last in zip(task.model.parameters(), seen[-1], strict=True):
         assert torch.equal(p, last)
     with torch.no_grad():
