@@ -60,7 +60,8 @@ def _nothing() -> None:
 class Aggregation:
     """One pattern, bound to one model on one rank; this one does nothing, and each pattern overrides what it needs.
 
-    The training loop calls, for each step: the wrapped forward, backward, `reduce`, the task's optimiser, `after_step`.
+    The training loop calls, for each step: the wrapped forward, backward, `reduce`, `clip`, the task's optimiser,
+    `after_step`.
 
     Args:
         model: has the same weights on every rank.
@@ -71,6 +72,8 @@ class Aggregation:
     inside backward, once it has called `observer.backward_done`; else `backward`."""
     acts_after_step = False
     """Whether `after_step` does anything."""
+    clip_norm: float | None = None
+    """The norm that `clip` clips the gradients to, set before the first step; None: it does nothing."""
 
     def __init__(self, model: nn.Module, exchange: Exchange) -> None:
         self.model = model
@@ -97,6 +100,11 @@ class Aggregation:
             The bytes this rank handed to its collectives since the last call; 0 where none was needed.
         """
         return 0
+
+    def clip(self) -> None:
+        """Scale what `reduce` left down to a norm of `clip_norm`; it talks to nobody."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
 
     def after_step(self) -> int:
         """Make the weights of this rank those of the next step; returns as `reduce` does."""

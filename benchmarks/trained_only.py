@@ -13,6 +13,7 @@ class TrainedOnly:
     """What the training loop asks of a task besides its model, its batches and its steps."""
 
     metric = "nothing"
+    clip_norm: float | None = None
 
     def hyperparameters(self) -> Mapping[str, object]:
         return {}

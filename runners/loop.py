@@ -56,6 +56,7 @@ class TrainingLoop:
         self._clock = clock_for(device)
         self._watch = Stopwatch(self._clock, self._log_group)
         aggregation.observer = self._watch
+        aggregation.clip_norm = task.clip_norm
         self._forward = aggregation.wrap(task.forward)
         self._clocks = clocks
         self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
@@ -160,6 +161,7 @@ class TrainingLoop:
             self._watch.lap(self._aggregation.backward_ends_in)
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
+        self._aggregation.clip()
         self._task.optimise()
         self._watch.lap("optimiser")
         if self._aggregation.acts_after_step:

@@ -66,7 +66,7 @@ SPLITS = ("validation", "test")
 
 class Task(Protocol):
     """One reference task on one rank. The loop calls, for each epoch: `batches`, then for each batch `to_device`,
-    `forward`, (backward and aggregation are the loop's), `optimise`; then `evaluate` inside `averages`, and
+    `forward`, (backward, aggregation and clipping are the loop's), `optimise`; then `evaluate` inside `averages`, and
     `end_epoch`."""
 
     model: nn.Module
@@ -74,6 +74,8 @@ class Task(Protocol):
     """What an evaluation measures, without the split: `perplexity`."""
     splits: tuple[str, ...]
     """What can be evaluated: `validation`, and `test` where the data has a labelled one."""
+    clip_norm: float | None
+    """The norm that a step's averaged gradient is clipped to before `optimise`; None: it is not."""
 
     def hyperparameters(self) -> Mapping[str, object]:
         """Everything that decides the result, by MLPerf's names where it has them (results/keys.py)."""

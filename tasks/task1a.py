@@ -50,6 +50,7 @@ class Task1a:
 
     metric = "top-1 accuracy (%)"
     splits = SPLITS
+    clip_norm: float | None = None
 
     def __init__(self, setup: Setup, recipe: Recipe1a | None = None) -> None:
         self.setup = setup

@@ -54,6 +54,7 @@ class Task1b:
 
     metric = "top-1 accuracy (%)"
     splits = ("validation",)
+    clip_norm: float | None = None
 
     def __init__(self, setup: Setup, recipe: Recipe1b | None = None, *, workers: int | None = None) -> None:
         """

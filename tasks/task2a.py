@@ -44,6 +44,7 @@ class Task2a:
 
     metric = "top-1 accuracy (%)"
     splits = SPLITS
+    clip_norm: float | None = None
 
     def __init__(self, setup: Setup, recipe: Recipe2a | None = None) -> None:
         self.setup = setup

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.load import columns, load_array, shard_columns
@@ -58,6 +58,7 @@ class Task3a:
         self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
         self._switches = self.recipe.optimiser == optimisers.RECIPES_OWN
         self._optimiser = self._made_optimiser()
+        self.clip_norm: float | None = self.recipe.clip_norm
         self._state: State = []
         self._trained = 0
         self._named = named_schedules.named("task3a", self.recipe.schedule)
@@ -124,8 +125,7 @@ class Task3a:
     # --- optimiser ----------------------------------------------------------------------------------------------
 
     def optimise(self) -> None:
-        """Clip the averaged gradient to norm 0.25, then step with the rate scaled to the sequence's length."""
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        """Step with the rate scaled to the sequence's length."""
         rate = self._learning_rate * self._length / self.recipe.bptt
         self._trained += self._length
         rows = self._train_TB.shape[0] - 1

@@ -43,6 +43,7 @@ class Translation:
         self._evaluated = {split: load_pairs(path, name, recipe.eval_pairs) for split, name in _SPLITS.items()}
         self._pieces = SentencePieceProcessor(model_file=str(path / "pieces.model"))
         self._passes = self.passes()
+        self.clip_norm = recipe.clip_norm
         words = self._pieces.vocab_size()
         padded = -(-words // recipe.vocabulary_multiple) * recipe.vocabulary_multiple
         self.model: nn.Module = self.network(padded).to(setup.device)
@@ -127,8 +128,6 @@ class Translation:
 
     def optimise(self) -> None:
         self._steps += 1
-        if self._recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
         self._optimiser.step()

@@ -28,6 +28,7 @@ class SmallTask:
     """The small training as a task."""
 
     metric = "nothing"
+    clip_norm: float | None = 0.25
 
     def __init__(self, rank: int) -> None:
         self.model, self.rank = net(), rank

@@ -54,14 +54,12 @@ OPTIMISERS: dict[str, Maker] = {
 
 
 class Trainer:
-    """What a task does of a step, with clipping as some tasks have it."""
+    """What a task does of a step."""
 
-    def __init__(self, model: nn.Module, optimiser: str, clip: float = 1e9) -> None:
-        self.model, self.clip = model, clip
+    def __init__(self, model: nn.Module, optimiser: str) -> None:
         self.optimiser = OPTIMISERS[optimiser](model)
 
     def optimise(self) -> None:
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=False)
 
@@ -99,12 +97,14 @@ def weights(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
 
 
-def global_batch(world: int, optimiser: str, clip: float = 1e9, steps: int = STEPS) -> Tensor:
-    """The weights after training one process on all ranks' batches together."""
+def global_batch(world: int, optimiser: str, clip: float = 0.0) -> Tensor:
+    """The weights after training one process on all ranks' batches together; clipped to `clip`, if any."""
     model = net()
-    trainer = Trainer(model, optimiser, clip)
-    for step in range(steps):
+    trainer = Trainer(model, optimiser)
+    for step in range(STEPS):
         torch.stack([loss(model, data(step, rank)) for rank in range(world)]).mean().backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
         trainer.optimise()
     return weights(model)
 

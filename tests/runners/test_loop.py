@@ -26,6 +26,7 @@ class ScriptedTask:
 
     metric = "perplexity"
     splits: tuple[str, ...] = ("validation", "test")
+    clip_norm: float | None = 0.25
 
     def __init__(self, qualities: list[float], losses: float = 1.0) -> None:
         self.model: nn.Module = nn.Linear(1, 1)
@@ -152,6 +153,9 @@ class Watched(Aggregation):
         self.calls.append("reduce")
         return 3
 
+    def clip(self) -> None:
+        self.calls.append(f"clip to {self.clip_norm}")
+
     def after_step(self) -> int:
         self.calls.append("after")
         return 4
@@ -173,6 +177,6 @@ def test_when_a_pattern_is_called(tmp_path: Path) -> None:
     TrainingLoop(SPEC, ScriptedTask([1.0]), pattern, log, torch.device("cpu")).run()
     log.close()
     evaluation = ["evaluating averages", "evaluated"]
-    assert pattern.calls == [*["reduce", "after"] * 2, *evaluation, *evaluation, "finish"]
+    assert pattern.calls == [*["reduce", "clip to 0.25", "after"] * 2, *evaluation, *evaluation, "finish"]
     steps = [event.fields for event in read_log(tmp_path / "log").events if event.key == "step"]
     assert [step["bytes_reduced"] for step in steps] == [7, 7]
