@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 B = TypeVar("B")
 Forward = Callable[[B], tuple[Tensor, Tensor]]
 """A task's forward pass: a batch to the objective and the loss to report."""
+
+Averages = AbstractContextManager[bool]
+"""Inside, the model has on each rank the averaged weights that its optimiser keeps; gives whether it keeps any.
+Afterwards the model has those it had before, whatever was written over them inside."""
+NO_AVERAGES: Averages = nullcontext(False)
 
 
 class Observer(Protocol):
@@ -55,7 +60,8 @@ def _nothing() -> None:
 class Aggregation:
     """One pattern, bound to one model on one rank; this one does nothing, and each pattern overrides what it needs.
 
-    The training loop calls, for each step: the wrapped forward, backward, `reduce`, the task's optimiser, `after_step`.
+    The training loop calls, for each step: the wrapped forward, backward, `reduce`, `clip`, the task's optimiser,
+    `after_step`.
 
     Args:
         model: has the same weights on every rank.
@@ -66,6 +72,8 @@ class Aggregation:
     inside backward, once it has called `observer.backward_done`; else `backward`."""
     acts_after_step = False
     """Whether `after_step` does anything."""
+    clip_norm: float | None = None
+    """The norm that `clip` clips the gradients to, set before the first step; None: it does nothing."""
 
     def __init__(self, model: nn.Module, exchange: Exchange) -> None:
         self.model = model
@@ -93,17 +101,27 @@ class Aggregation:
         """
         return 0
 
+    def clip(self) -> None:
+        """Scale what `reduce` left down to a norm of `clip_norm`; it talks to nobody."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+
     def after_step(self) -> int:
         """Make the weights of this rank those of the next step; returns as `reduce` does."""
         return 0
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Inside, the model has the weights an evaluation is to use: the same on every rank."""
-        yield
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
+        """Inside, the model has the weights an evaluation is to use: the same on every rank.
+
+        Args:
+            averages: of the task's optimiser; what the pattern does for an evaluation, it does with them.
+        """
+        with averages:
+            yield
 
     def finish(self) -> None:
-        """After the last step: leave the weights that `evaluating` shows in the model for good."""
+        """After the last step: leave the weights that `evaluating` shows without averages in the model for good."""
 
     def close(self) -> None:
         """After `finish`, before the process group goes: end what still runs."""

@@ -96,7 +96,7 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
                 "ddp", "torch's DDP: buckets under the backward pass", "ddp", "OverlappedDDP", True, (_BUCKET, _UNUSED),
                 resumable=True,
             ),
-            PatternInfo("zero1", "all-reduce, sharded optimiser state", "zero", "ShardedOptimiser", True),
+            PatternInfo("zero1", "reduce-scatter, sharded optimiser, all-gather", "zero", "ShardedOptimiser", True),
             PatternInfo("fsdp", "torch's FSDP2: everything in shards", "fsdp", "FullyShardedDDP", True),
             PatternInfo(
                 "hierarchical", "all-reduce inside nodes, then between", "hierarchical", "HierarchicalAllReduce", True,

@@ -8,7 +8,7 @@ is told as one `send` of that mean, so that every rank's log has the same entrie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,6 +97,30 @@ class Exchange:
             dist.all_to_all_single(shares, tensor, group=group)
         return shares.view(ranks, -1).sum(dim=0)
 
+    def reduce_scatter_shares(self, shares: Sequence[Tensor]) -> None:
+        """Replace this rank's share by its sum over the ranks.
+
+        Args:
+            shares: one a rank, of sizes that differ between the ranks and are alike on all of them; they may be empty.
+        """
+        own, others = shares[self.rank], self._others()
+        arrived = own.new_empty((self.ranks, *own.shape))
+        payload = sum(share.nbytes for share in shares)
+        with self.told("reduce_scatter", payload, (self.ranks - 1) / self.ranks * payload):
+            swap([(r, shares[r]) for r in others], [(r, arrived[r]) for r in others])
+        arrived[self.rank] = own
+        torch.sum(arrived, dim=0, out=own)
+
+    def all_gather_shares(self, shares: Sequence[Tensor]) -> None:
+        """Replace the other ranks' shares, which may be empty, by those they have of their own."""
+        payload = sum(share.nbytes for share in shares)
+        with self.told("all_gather", payload, (self.ranks - 1) / self.ranks * payload):
+            others = self._others()
+            swap([(r, shares[self.rank]) for r in others], [(r, shares[r]) for r in others])
+
+    def _others(self) -> list[int]:
+        return [r for r in range(self.ranks) if r != self.rank]
+
     def _among(self, group: Any) -> tuple[int, ...]:
         """The ranks of a process group; empty where it is all of them."""
         ranks = () if group is None else tuple(dist.get_process_group_ranks(group))
@@ -104,8 +128,11 @@ class Exchange:
 
 
 def swap(outgoing: list[tuple[int, Tensor]], incoming: list[tuple[int, Tensor]]) -> None:
-    """Send and receive at once: pairs of the other rank and the buffer; returns when all are through."""
-    operations = [dist.P2POp(dist.irecv, buffer, rank) for rank, buffer in incoming]
-    operations += [dist.P2POp(dist.isend, buffer, rank) for rank, buffer in outgoing]
+    """Send and receive at once: pairs of the other rank and the buffer; returns when all are through.
+
+    An empty buffer is no message.
+    """
+    operations = [dist.P2POp(dist.irecv, buffer, rank) for rank, buffer in incoming if buffer.numel()]
+    operations += [dist.P2POp(dist.isend, buffer, rank) for rank, buffer in outgoing if buffer.numel()]
     for work in dist.batch_isend_irecv(operations) if operations else []:
         work.wait()

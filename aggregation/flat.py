@@ -17,11 +17,14 @@ class FlatGradients(Aggregation):
 
     Args:
         multiple_of: the buffer is padded with zeros to such a length.
+        order: of the parameters in the buffer; None: the model's.
     """
 
-    def __init__(self, model: nn.Module, exchange: Exchange, multiple_of: int = 1) -> None:
+    def __init__(
+        self, model: nn.Module, exchange: Exchange, multiple_of: int = 1, order: list[nn.Parameter] | None = None
+    ) -> None:
         super().__init__(model, exchange)
-        parameters = trained(model)
+        parameters = order or trained(model)
         elements = sum(p.numel() for p in parameters)
         padded = -(-elements // multiple_of) * multiple_of
         self.buffer = torch.zeros(padded, dtype=parameters[0].dtype, device=parameters[0].device)

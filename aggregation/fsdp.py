@@ -11,9 +11,9 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
-from torch.optim import ASGD, Optimizer
+from torch.optim import Optimizer
 
-from .base import Aggregation
+from .base import NO_AVERAGES, Aggregation, Averages
 from .exchange import Exchange
 from .optimiser import AroundSteps
 
@@ -43,14 +43,15 @@ class FullyShardedDDP(Aggregation):
         assert isinstance(self.model, FSDPModule)
         self.model.set_custom_all_gather(_ToldAllGather(self.exchange))
         self.model.set_custom_reduce_scatter(_ToldReduceScatter(self.exchange))
-        self._sharded = dict(zip(before, self.model.parameters(), strict=True))
+        sharded = list(self.model.parameters())
         self._hooks = AroundSteps(self._point_to_shards)
         # Tasks look at weights outside of forward; between steps they are therefore whole.
         self.finish()
+        # An optimiser that is made between steps has the whole parameters.
+        for others in (before, self.model.parameters()):
+            self._sharded |= zip(others, sharded, strict=True)
 
     def _point_to_shards(self, optimiser: Optimizer) -> None:
-        if isinstance(optimiser, ASGD):
-            raise RuntimeError("the fsdp pattern cannot evaluate ASGD's averaged weights: use zero1")
         for group in optimiser.param_groups:
             group["params"] = [self._sharded.get(p, p) for p in group["params"]]
 
@@ -63,12 +64,20 @@ class FullyShardedDDP(Aggregation):
         return self.exchange.take()
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
         """With whole weights throughout: ranks may evaluate batches of different number."""
-        self.finish()
-        yield
+        with averages as kept:
+            self._gather_outside(anew=kept)
+            yield
+        self._gather_outside(anew=kept)
 
     def finish(self) -> None:
+        self._gather_outside()
+
+    def _gather_outside(self, anew: bool = False) -> None:
+        """Gather between steps what is not; `anew` after a change of the shards, which the whole weights lack."""
+        if anew and isinstance(self.model, FSDPModule):
+            self.model.reshard()
         with self.exchange.outside_steps():
             self._gather()
 

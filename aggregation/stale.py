@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .base import NO_AVERAGES, Averages
 from .exchange import Exchange
 from .weights import WeightExchange, flat, put
 
@@ -67,10 +68,16 @@ class StaleParameterServer(WeightExchange):
         put(self._start, weights)
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """The server's weights once all changes are in; training goes on from them."""
-        self.finish()
-        yield
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
+        """The server's weights once all changes are in; training goes on from them. It has no optimiser and so no
+        averages: of these, the mean over the ranks."""
+        with averages as kept:
+            if kept:
+                with super().evaluating():
+                    yield
+            else:
+                self.finish()
+                yield
 
     @torch.no_grad()
     def finish(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .base import Aggregation, trained
+from .base import NO_AVERAGES, Aggregation, Averages, trained
 from .exchange import Exchange
 
 
@@ -35,16 +35,21 @@ class WeightExchange(Aggregation):
         return self.exchange.take()
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        own = [tensor.detach().clone() for tensor in self._state()]
-        self.finish()
-        yield
-        with torch.no_grad():
-            for tensor, value in zip(self._state(), own, strict=True):
-                tensor.copy_(value)
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
+        with averages:
+            own = [tensor.detach().clone() for tensor in self._state()]
+            self._put_mean()
+            yield
+            with torch.no_grad():
+                for tensor, value in zip(self._state(), own, strict=True):
+                    tensor.copy_(value)
+
+    def finish(self) -> None:
+        self._put_mean()
 
     @torch.no_grad()
-    def finish(self) -> None:
+    def _put_mean(self) -> None:
+        """Outside of steps: leave the mean over the ranks in the model."""
         if self.world_size == 1:
             return
         mean = flat(self._state())

@@ -81,6 +81,8 @@ def measure(name: str, task: Any, steps: int, peak: float | None) -> None:
         batch = task.to_device(batch)
         for part in batch.parts or (batch,):
             task.forward(part)[0].backward()
+        if task.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(task.model.parameters(), task.clip_norm)
         task.optimise()
         torch.cuda.synchronize()
         if number >= 3:

@@ -198,6 +198,8 @@ def main() -> None:
         loaded = time.perf_counter()
         objective, loss = task.forward(task.to_device(batch))
         objective.backward()
+        if task.clip_norm is not None:
+            nn.utils.clip_grad_norm_(task.model.parameters(), task.clip_norm)
         task.optimise()
         loss.item()
         ours = time.perf_counter()

@@ -102,6 +102,8 @@ def plain_ddp(task: Task3a) -> Callable[[Batch], None]:
     def step(batch: Batch) -> None:
         objective, loss = ddp(task.to_device(batch))
         objective.backward()
+        assert task.clip_norm is not None
+        nn.utils.clip_grad_norm_(task.model.parameters(), task.clip_norm)
         task.optimise()
         float(loss)
 

@@ -21,6 +21,8 @@ import links
 import torch
 import torch.distributed as dist
 from common import append, interval, lines_of, machine
+from mlb.aggregation.base import Aggregation
+from mlb.aggregation.exchange import Exchange
 from mlb.aggregation.patterns import create
 from mlb.tasks import catalogue
 from mlb.tasks.base import Batch, Setup, Task
@@ -80,17 +82,17 @@ def _steps(name: str, goal: str, path: Path, kind: str, world: int) -> Callable[
         gradient = torch.zeros(sum(p.numel() for p in task.model.parameters()))
         return lambda: dist.all_reduce(gradient)
     batches = _endless(task)
-    aggregation = None if kind == "compute" else create(kind, task.model, world)
-    forward = aggregation.wrap(task.forward) if aggregation else task.forward
+    aggregation = Aggregation(task.model, Exchange(1)) if kind == "compute" else create(kind, task.model, world)
+    aggregation.clip_norm = task.clip_norm
+    forward = aggregation.wrap(task.forward)
 
     def step() -> None:
         objective, _ = forward(task.to_device(next(batches)))
         objective.backward()
-        if aggregation:
-            aggregation.reduce()
+        aggregation.reduce()
+        aggregation.clip()
         task.optimise()
-        if aggregation:
-            aggregation.after_step()
+        aggregation.after_step()
 
     return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mlb.tasks.base import Evaluation
@@ -12,9 +13,13 @@ class TrainedOnly:
     """What the training loop asks of a task besides its model, its batches and its steps."""
 
     metric = "nothing"
+    clip_norm: float | None = None
 
     def hyperparameters(self) -> Mapping[str, object]:
         return {}
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return nullcontext(False)
 
     def evaluate(self, split: str) -> Evaluation:
         raise AssertionError("nothing is evaluated here")

@@ -116,6 +116,8 @@ def resume(checkpoint: Path, task: Task, rank: int, world_size: int) -> Position
         task.load_state(content["task"])
         _set_random_state(content["random"])
         return Position(*content["position"])
+    except ResultsInvalid:
+        raise
     except Exception as error:  # torch names no class of its own: pickle, zip, key and shape errors all come here
         raise ResultsInvalid(
             f"{path} is not a checkpoint that this run can go on from.",

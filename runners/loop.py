@@ -57,6 +57,7 @@ class TrainingLoop:
         self._clock = clock_for(device)
         self._watch = Stopwatch(self._clock, self._log_group)
         aggregation.observer = self._watch
+        aggregation.clip_norm = task.clip_norm
         self._forward = aggregation.wrap(task.forward)
         self._clocks = clocks
         self._overhead = Overhead(self._clock, log, spec.seed) if spec.measure_overhead else None
@@ -161,6 +162,7 @@ class TrainingLoop:
             self._watch.lap(self._aggregation.backward_ends_in)
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
+        self._aggregation.clip()
         self._task.optimise()
         self._watch.lap("optimiser")
         if self._aggregation.acts_after_step:
@@ -208,7 +210,7 @@ class TrainingLoop:
     def _evaluate(self, split: str, epoch: int) -> Evaluation:
         start = time.monotonic_ns()
         self._log.event(keys.EVAL_START, time_ns=start, epoch_num=epoch, split=split)
-        with self._aggregation.evaluating():
+        with self._aggregation.evaluating(self._task.averages()):
             evaluation = self._task.evaluate(split)
         self._clock.settle()
         stop = time.monotonic_ns()

@@ -6,6 +6,7 @@ A task never reads a clock and never logs; the loop never knows what is being le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,13 +66,16 @@ SPLITS = ("validation", "test")
 
 class Task(Protocol):
     """One reference task on one rank. The loop calls, for each epoch: `batches`, then for each batch `to_device`,
-    `forward`, (backward and aggregation are the loop's), `optimise`; then `evaluate` and `end_epoch`."""
+    `forward`, (backward, aggregation and clipping are the loop's), `optimise`; then `evaluate` inside `averages`, and
+    `end_epoch`."""
 
     model: nn.Module
     metric: str
     """What an evaluation measures, without the split: `perplexity`."""
     splits: tuple[str, ...]
     """What can be evaluated: `validation`, and `test` where the data has a labelled one."""
+    clip_norm: float | None
+    """The norm that a step's averaged gradient is clipped to before `optimise`; None: it is not."""
 
     def hyperparameters(self) -> Mapping[str, object]:
         """Everything that decides the result, by MLPerf's names where it has them (results/keys.py)."""
@@ -91,8 +95,14 @@ class Task(Protocol):
     def optimise(self) -> None:
         """One optimiser step on the averaged gradients, which are then set to zero."""
 
+    def averages(self) -> AbstractContextManager[bool]:
+        """Inside, the model has the averaged weights, where the optimiser keeps any to be judged by; gives whether.
+
+        Afterwards it has those it had before. Between the two the pattern makes them the same on every rank.
+        """
+
     def evaluate(self, split: str) -> Evaluation:
-        """Quality on one of the splits, over all ranks together."""
+        """Quality of the model's weights on one of the splits, over all ranks together."""
 
     def end_epoch(self, quality: float) -> str | None:
         """Adapt to an epoch's validation quality; the name of the new optimiser if it was switched, else None."""

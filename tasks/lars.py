@@ -42,6 +42,8 @@ class LARS(torch.optim.Optimizer):
         assert closure is None
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
+            if not weights:  # torch's operations on lists take no empty ones
+                continue
             gradients = [p.grad for p in weights]
             momenta = [self._momentum(p) for p in weights]
             if group["scaled"]:
@@ -56,8 +58,6 @@ class LARS(torch.optim.Optimizer):
 
     def _trusts(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """One factor a tensor, as scalars on its device."""
-        if not weights:
-            return []
         w, g = (torch.stack(torch._foreach_norm(tensors)) for tensors in (weights, gradients))
         trust = group["eta"] * w / (g + group["weight_decay"] * w + group["epsilon"])
         return list(torch.where((w > 0) & (g > 0), trust, torch.ones_like(trust)).unbind())

@@ -128,29 +128,29 @@ def make(name: str, model: nn.Module, *, lr: float, momentum: float, weight_deca
 
 
 @contextmanager
-def evaluating(optimiser: Any) -> Iterator[None]:
-    """Inside, the model has the averaged weights, where the optimiser keeps any to be judged by."""
-    if type(optimiser).__module__.startswith("schedulefree"):
+def averages(optimiser: Any) -> Iterator[bool]:
+    """Inside, the optimiser's parameters are the averages it is to be judged by, where it keeps any; yields whether.
+
+    Afterwards they are what they were, bit for bit, whatever was written over them inside.
+    """
+    schedule_free = type(optimiser).__module__.startswith("schedulefree")
+    if not schedule_free and type(optimiser).__name__ != "ASGD":
+        yield False
+        return
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    trained = [p.detach().clone() for p in parameters]
+    if schedule_free:
         optimiser.eval()
-        try:
-            yield
-        finally:
-            optimiser.train()
-    elif type(optimiser).__name__ == "ASGD":
-        with _asgds_averages(optimiser):
-            yield
     else:
-        yield
-
-
-@contextmanager
-def _asgds_averages(optimiser: Any) -> Iterator[None]:
-    averages = {p: state["ax"] for p, state in optimiser.state.items()}
-    current = {p: p.detach().clone() for p in averages}
-    for p, average in averages.items():
-        p.data.copy_(average)
+        _put(parameters, [optimiser.state[p].get("ax", p) for p in parameters])
     try:
-        yield
+        yield True
     finally:
-        for p, value in current.items():
-            p.data.copy_(value)
+        if schedule_free:
+            optimiser.train()
+        _put(parameters, trained)
+
+
+def _put(parameters: list[Any], values: list[Any]) -> None:
+    for p, value in zip(parameters, values, strict=True):
+        p.data.copy_(value)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -49,6 +50,7 @@ class Task1a:
 
     metric = "top-1 accuracy (%)"
     splits = SPLITS
+    clip_norm: float | None = None
 
     def __init__(self, setup: Setup, recipe: Recipe1a | None = None) -> None:
         self.setup = setup
@@ -168,6 +170,9 @@ class Task1a:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     def evaluate(self, split: str) -> Evaluation:
         """Top-1 accuracy in percent, on one unaugmented view of each image."""
         data = self._splits[split]
@@ -179,8 +184,7 @@ class Task1a:
             scores_BK = self._scores(data.samples[chosen_B].to(self.setup.device))
             return F.cross_entropy(scores_BK, labels_B, reduction="sum"), (scores_BK.argmax(1) == labels_B).sum()
 
-        with optimisers.evaluating(self._optimiser):
-            scored = score(self.setup, data, _EVALUATED_TOGETHER[self.setup.device.type], losses_and_hits)
+        scored = score(self.setup, data, _EVALUATED_TOGETHER[self.setup.device.type], losses_and_hits)
         self.model.train()
         if split == "validation":
             self._validation_loss = scored.loss

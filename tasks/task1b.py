@@ -21,6 +21,7 @@ Shapes: B images of a pass, C channels, S pixels a side, K classes.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -53,6 +54,7 @@ class Task1b:
 
     metric = "top-1 accuracy (%)"
     splits = ("validation",)
+    clip_norm: float | None = None
 
     def __init__(self, setup: Setup, recipe: Recipe1b | None = None, *, workers: int | None = None) -> None:
         """
@@ -202,6 +204,9 @@ class Task1b:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     @torch.no_grad()
     def evaluate(self, split: str) -> Evaluation:
         """Top-1 accuracy in percent on the middle of each image, each rank looking at a part of them."""
@@ -215,13 +220,12 @@ class Task1b:
             for a, b in pieces(*mine, recipe.images_per_pass)
         ]
         totals = torch.zeros(2, dtype=torch.float64, device=setup.device)
-        with optimisers.evaluating(self._optimiser):
-            for images_BCSS, labels_B in self._taken(plan):
-                with precision_of(setup.device, recipe.precision):
-                    # Not the compiled one: it would be compiled again, for the evaluation's shapes.
-                    scores_BK = self.model(self._normalised(images_BCSS.to(setup.device, non_blocking=True)))
-                hits = (scores_BK.argmax(1) == labels_B.to(setup.device, non_blocking=True)).sum()
-                totals += torch.stack([hits.double(), torch.tensor(float(len(labels_B)), device=setup.device)])
+        for images_BCSS, labels_B in self._taken(plan):
+            with precision_of(setup.device, recipe.precision):
+                # Not the compiled one: it would be compiled again, for the evaluation's shapes.
+                scores_BK = self.model(self._normalised(images_BCSS.to(setup.device, non_blocking=True)))
+            hits = (scores_BK.argmax(1) == labels_B.to(setup.device, non_blocking=True)).sum()
+            totals += torch.stack([hits.double(), torch.tensor(float(len(labels_B)), device=setup.device)])
         self.model.train()
         hit_sum, count = setup.sum_over_ranks(totals).tolist()
         return Evaluation(quality=100.0 * hit_sum / count, samples=int(count))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import ResultsInvalid
 from ..models.logistic import LogisticConfig, LogisticRegression
 from . import named_schedules, optimisers, recipes
 from .ahead import ahead
@@ -42,6 +44,7 @@ class Task2a:
 
     metric = "top-1 accuracy (%)"
     splits = SPLITS
+    clip_norm: float | None = None
 
     def __init__(self, setup: Setup, recipe: Recipe2a | None = None) -> None:
         self.setup = setup
@@ -58,8 +61,10 @@ class Task2a:
             patience=recipe.plateau_patience,
             threshold=recipe.plateau_threshold,
         )
-        name = "sgd" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser
-        self._optimiser = optimisers.make(name, self.model, lr=self._peak, momentum=0.0, weight_decay=0.0)
+        self._optimiser_name = "sgd" if recipe.optimiser == optimisers.RECIPES_OWN else recipe.optimiser
+        self._optimiser = optimisers.make(
+            self._optimiser_name, self.model, lr=self._peak, momentum=0.0, weight_decay=0.0
+        )
         self._validation_loss = math.nan
         self._named = named_schedules.named("task2a", recipe.schedule)
         self._steps_per_epoch = steps_per_epoch(setup, len(self._splits["train"].chosen), recipe.batch_per_rank)
@@ -121,6 +126,9 @@ class Task2a:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     def evaluate(self, split: str) -> Evaluation:
         """Accuracy in percent; the penalised loss is kept for the schedule."""
         data = self._splits[split]
@@ -131,10 +139,9 @@ class Task2a:
             loss = F.binary_cross_entropy_with_logits(scores_B, y_B, reduction="sum")
             return loss, ((scores_B > 0) == (y_B > 0)).sum()
 
-        with optimisers.evaluating(self._optimiser):
-            scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
-            if split == "validation":
-                self._validation_loss = scored.loss + float(self._penalty().detach())
+        scored = score(self.setup, data, _EVALUATED_TOGETHER, losses_and_hits)
+        if split == "validation":
+            self._validation_loss = scored.loss + float(self._penalty().detach())
         return scored.evaluation
 
     # --- facts and state ----------------------------------------------------------------------------------------
@@ -144,7 +151,7 @@ class Task2a:
             "global_batch_size": self.recipe.batch_per_rank * self.setup.world_size,
             "train_samples": len(self._splits["train"].chosen),
             "eval_samples": len(self._splits["validation"].chosen),
-            "opt_name": "sgd" if self.recipe.optimiser == optimisers.RECIPES_OWN else self.recipe.optimiser,
+            "opt_name": self._optimiser_name,
             "opt_base_learning_rate": self._peak,
             **asdict(self.recipe),
             "features": self.model.config.features,
@@ -153,6 +160,7 @@ class Task2a:
     def state(self) -> dict[str, object]:
         return {
             "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state(),
             "validation_loss": self._validation_loss,
             "steps": self._steps,
@@ -160,6 +168,14 @@ class Task2a:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        if "optimiser" in state:
+            self._optimiser.load_state_dict(state["optimiser"])
+        elif self._optimiser_name != "sgd":  # which keeps nothing here, without momentum
+            raise ResultsInvalid(
+                f"The checkpoint lacks the state of {self._optimiser_name}, which training would go on without.",
+                why="It is of a version of mlb that did not save the optimiser of task 2a.",
+                fix="Start the run anew, without --resume.",
+            )
         self._schedule.load_state(state["schedule"])
         self._validation_loss = state["validation_loss"]
         self._steps = state["steps"]

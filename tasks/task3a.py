@@ -19,13 +19,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.load import columns, load_array, shard_columns
@@ -58,6 +58,7 @@ class Task3a:
         self._learning_rate = self.recipe.learning_rate * math.sqrt(setup.world_size)
         self._switches = self.recipe.optimiser == optimisers.RECIPES_OWN
         self._optimiser = self._made_optimiser()
+        self.clip_norm: float | None = self.recipe.clip_norm
         self._state: State = []
         self._trained = 0
         self._named = named_schedules.named("task3a", self.recipe.schedule)
@@ -124,8 +125,7 @@ class Task3a:
     # --- optimiser ----------------------------------------------------------------------------------------------
 
     def optimise(self) -> None:
-        """Clip the averaged gradient to norm 0.25, then step with the rate scaled to the sequence's length."""
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        """Step with the rate scaled to the sequence's length."""
         rate = self._learning_rate * self._length / self.recipe.bptt
         self._trained += self._length
         rows = self._train_TB.shape[0] - 1
@@ -162,6 +162,9 @@ class Task3a:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     def evaluate(self, split: str) -> Evaluation:
         """Perplexity: exp of the mean cross-entropy, the hidden state carried through each column.
 
@@ -182,10 +185,9 @@ class Task3a:
         ids_TB = self._evaluation[split]
         total = torch.zeros(2, dtype=torch.float64, device=self.setup.device)
         if ids_TB.shape[1]:
-            with self._averages():
-                self.model.eval()
-                self._add_losses(ids_TB, total)
-                self.model.train()
+            self.model.eval()
+            self._add_losses(ids_TB, total)
+            self.model.train()
         loss_sum, tokens = self.setup.sum_over_ranks(total).tolist()
         return _perplexity(loss_sum / tokens), int(tokens)
 
@@ -195,8 +197,7 @@ class Task3a:
         how = Adaptation(
             recipe.dynamic_bptt, recipe.dynamic_learning_rate, recipe.dynamic_decay, recipe.dynamic_epsilon
         )
-        with self._averages():
-            model = without_dropout(self.model)
+        model = without_dropout(self.model)
         train_TB = columns(load_array(path, "train")[: recipe.train_tokens], recipe.eval_columns)
         statistics = gradient_statistics(model, train_TB, recipe.bptt, recipe.dynamic_statistics)
         text_T = load_array(path, _FILES[split])[: recipe.eval_tokens]
@@ -218,12 +219,6 @@ class Task3a:
             logits = self.model.logits(out.hidden_NE)
             total[0] += F.cross_entropy(logits, y_TB.flatten(), reduction="sum").double()
             total[1] += y_TB.numel()
-
-    @contextmanager
-    def _averages(self) -> Iterator[None]:
-        """Once weights are averaged, the model has the averages inside of this block, and the current ones after."""
-        with optimisers.evaluating(self._optimiser):
-            yield
 
     # --- facts --------------------------------------------------------------------------------------------------
 

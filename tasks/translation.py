@@ -6,6 +6,7 @@ Shapes: B pairs, S source pieces, T target pieces, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -42,6 +43,7 @@ class Translation:
         self._evaluated = {split: load_pairs(path, name, recipe.eval_pairs) for split, name in _SPLITS.items()}
         self._pieces = SentencePieceProcessor(model_file=str(path / "pieces.model"))
         self._passes = self.passes()
+        self.clip_norm = recipe.clip_norm
         words = self._pieces.vocab_size()
         padded = -(-words // recipe.vocabulary_multiple) * recipe.vocabulary_multiple
         self.model: nn.Module = self.network(padded).to(setup.device)
@@ -126,8 +128,6 @@ class Translation:
 
     def optimise(self) -> None:
         self._steps += 1
-        if self._recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_norm)
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
         self._optimiser.step()
@@ -148,6 +148,9 @@ class Translation:
 
     # --- evaluation ---------------------------------------------------------------------------------------------
 
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
+
     @torch.no_grad()
     def evaluate(self, split: str) -> Evaluation:
         """BLEU of the split by beam search, each rank translating a part of it."""
@@ -157,9 +160,8 @@ class Translation:
         lines = (setup.data_path / f"{name}.target.txt").read_text().split("\n")
         self.model.eval()
         translations = []
-        with optimisers.evaluating(self._optimiser):
-            for a, b in pieces(0, len(mine), _TRANSLATED_TOGETHER):
-                translations += self.translate(pairs.sources(mine[a:b]))
+        for a, b in pieces(0, len(mine), _TRANSLATED_TOGETHER):
+            translations += self.translate(pairs.sources(mine[a:b]))
         self.model.train()
         references = [lines[i] for i in mine]
         uncased, cased = (

@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ class SmallTask:
     """The small training as a task."""
 
     metric = "nothing"
+    clip_norm: float | None = 0.25
 
     def __init__(self, rank: int) -> None:
         self.model, self.rank = net(), rank
@@ -48,6 +50,9 @@ class SmallTask:
 
     def optimise(self) -> None:
         self.trainer.optimise()
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return nullcontext(False)
 
     def evaluate(self, split: str) -> Evaluation:
         raise AssertionError("nothing is evaluated here")

@@ -42,8 +42,9 @@ class Told:
 
 def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
     model = net()
-    trainer = Trainer(model, optimiser, clip)
+    trainer = Trainer(model, optimiser)
     aggregation = create(pattern, model, dist.get_world_size())
+    aggregation.clip_norm = clip or None
     aggregation.observer = told = Told()
     forward = aggregation.wrap(lambda batch: (loss(model, batch), torch.zeros(())))
     track, handed_over, sent = [], [], []
@@ -51,6 +52,7 @@ def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
         objective, _ = forward(data(step, dist.get_rank()))
         objective.backward()
         payload = aggregation.reduce()
+        aggregation.clip()
         trainer.optimise()
         handed_over.append(payload + aggregation.after_step())
         sent.append(aggregation.exchange.sent_bytes)

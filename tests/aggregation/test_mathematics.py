@@ -18,7 +18,7 @@ ELEMENTS = weights(net()).numel()
 BYTES = 8 * ELEMENTS
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 """Sums in another order: nothing else may differ."""
-NO_CLIP = 1e9
+NO_CLIP = 0.0
 
 EXACT = ["allreduce", "layerwise", "ddp:find_unused=yes", "zero1", "fsdp", "ps", "ps:servers=2", "hierarchical"]
 AVERAGED = ["weights", "localsgd:period=1", "ssp:staleness=0", "topk:ratio=1", "randomk:ratio=1"]
@@ -39,8 +39,8 @@ VOLUMES = {
     ("allreduce", 3): ring(3, BYTES),
     ("layerwise", 3): ring(3, BYTES),
     ("ddp:find_unused=yes", 3): ring(3, BYTES),
-    # The gradients' all-reduce and the weights' all-gather.
-    ("zero1", 3): ring(3, BYTES) + 2 / 3 * BYTES,
+    # The gradients' reduce-scatter and the weights' all-gather.
+    ("zero1", 3): ring(3, BYTES),
     ("ps", 3): 2 * 2 / 3 * BYTES,
     # Each level on what it works on, padded to a multiple of the two ranks inside: 1/2 + 2/2 * 1/2 + 1/2.
     (HIERARCHY.format(2), 4): 1.5 * 8 * (ELEMENTS + ELEMENTS % 2),
@@ -73,6 +73,7 @@ CASES: dict[int, set[Case]] = {
     3: {(pattern, "sgd", 0.25) for pattern in EXACT} | {("zero1", "adam", NO_CLIP)} | plain(*AVERAGED, LOCAL),
     4: {(HIERARCHY.format(inside), "adam", NO_CLIP) for inside in (2, 4)},
     5: set(),
+    8: {("zero1", "adam", 0.25)},
 }
 for volume_pattern, volume_world in VOLUMES:
     CASES[volume_world] |= plain(volume_pattern)
@@ -145,6 +146,13 @@ def test_bytes_are_the_formulas(train: Train, pattern: str, world: int) -> None:
         assert steps == pytest.approx([VOLUMES[pattern, world]] * STEPS, abs=1)
 
 
+def test_zero_sends_a_number_more_where_gradients_are_clipped(train: Train) -> None:
+    for outcome in train(3, "zero1", "sgd", 0.25):
+        assert outcome.told == [("reduce_scatter", BYTES), ("all_reduce", 8), ("all_gather", BYTES)] * STEPS
+        assert outcome.sent[-1] == pytest.approx(STEPS * (ring(3, BYTES) + ring(3, 8)))
+    assert train(3, "zero1")[0].told == [("reduce_scatter", BYTES), ("all_gather", BYTES)] * STEPS
+
+
 @pytest.mark.parametrize(
     ("pattern", "once"),
     [
@@ -189,6 +197,13 @@ def test_zero_keeps_each_state_once(train: Train) -> None:
     outcomes = train(3, "zero1", "adam")
     assert sum(outcome.state for outcome in outcomes) == 2 * ELEMENTS
     assert max(outcome.state for outcome in outcomes) < ELEMENTS
+
+
+def test_zero_takes_ranks_that_own_no_parameter(train: Train) -> None:
+    """Six parameters on eight ranks."""
+    outcomes = train(8, "zero1", "adam", 0.25)
+    assert sum(outcome.state == 0 for outcome in outcomes) == 2
+    torch.testing.assert_close(outcomes[7].final, global_batch(8, "adam", 0.25), **CLOSE)
 
 
 @pytest.mark.parametrize("pattern", AVERAGED)

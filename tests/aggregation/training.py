@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
+from mlb.tasks import optimisers
 from torch import Tensor, nn
 
 STEPS = 5
@@ -51,28 +54,57 @@ OPTIMISERS: dict[str, Maker] = {
 
 
 class Trainer:
-    """What a task does of a step, with clipping as some tasks have it."""
+    """What a task does of a step."""
 
-    def __init__(self, model: nn.Module, optimiser: str, clip: float = 1e9) -> None:
-        self.model, self.clip = model, clip
+    def __init__(self, model: nn.Module, optimiser: str) -> None:
         self.optimiser = OPTIMISERS[optimiser](model)
 
     def optimise(self) -> None:
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=False)
+
+
+AVERAGING = ("asgd", "nt-asgd", "schedulefree-sgd", "schedulefree-adamw")
+
+
+class Averaging:
+    """A task whose optimiser keeps averaged weights; `nt-asgd` begins to between two steps, as task 3a does."""
+
+    STEPS = 7
+    EVALUATED = (3, 6)
+    """After these steps, from 0."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        self.model, self._name, self._step = model, name, 0
+        self._optimiser = self._made("sgd" if name == "nt-asgd" else name)
+
+    def _made(self, name: str) -> Any:
+        rate = 0.01 if name == "schedulefree-adamw" else 0.1
+        return optimisers.make(name, self.model, lr=rate, momentum=0.9, weight_decay=0.0)
+
+    def optimise(self) -> None:
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=False)
+        self._step += 1
+        if self._name == "nt-asgd" and self._step == 1:
+            self._optimiser = self._made("asgd")
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return optimisers.averages(self._optimiser)
 
 
 def weights(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
 
 
-def global_batch(world: int, optimiser: str, clip: float = 1e9, steps: int = STEPS) -> Tensor:
-    """The weights after training one process on all ranks' batches together."""
+def global_batch(world: int, optimiser: str, clip: float = 0.0) -> Tensor:
+    """The weights after training one process on all ranks' batches together; clipped to `clip`, if any."""
     model = net()
-    trainer = Trainer(model, optimiser, clip)
-    for step in range(steps):
+    trainer = Trainer(model, optimiser)
+    for step in range(STEPS):
         torch.stack([loss(model, data(step, rank)) for rank in range(world)]).mean().backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
         trainer.optimise()
     return weights(model)
 

@@ -58,7 +58,9 @@ NAMED = {"schedule": "multistep:milestones=0.5+1.4+2:gamma=0.5"}
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [*((name, {}) for name in TASKS), ("2a", NAMED), ("3a", NAMED), ("4b", NAMED)]
+    ("name", "changes"),
+    [*((name, {}) for name in TASKS), *((name, NAMED) for name in ("2a", "3a", "4b"))]
+    + [("2a", {"optimiser": name}) for name in ("adam", "schedulefree-adamw")],
 )
 def test_a_run_goes_on_from_any_step_to_the_same_bits(
     request: Any, tmp_path: Path, name: str, changes: dict[str, Any]

@@ -1,14 +1,14 @@
 """The loop's decisions, on a task whose quality is scripted; the log it writes is the real one."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mlb.aggregation.base import Aggregation
+from mlb.aggregation.base import NO_AVERAGES, Aggregation, Averages
 from mlb.aggregation.exchange import Exchange
 from mlb.results.log import read_log
 from mlb.results.run import RunSpec
@@ -29,6 +29,7 @@ class ScriptedTask:
 
     metric = "perplexity"
     splits: tuple[str, ...] = ("validation", "test")
+    clip_norm: float | None = 0.25
 
     def __init__(self, qualities: list[float], losses: float = 1.0) -> None:
         self.model: nn.Module = nn.Linear(1, 1)
@@ -49,6 +50,9 @@ class ScriptedTask:
 
     def optimise(self) -> None:
         return None
+
+    def averages(self) -> AbstractContextManager[bool]:
+        return nullcontext(True)
 
     def evaluate(self, split: str) -> Evaluation:
         return Evaluation(self.qualities.pop(0) if split == "validation" else 99.0, 7)
@@ -179,14 +183,18 @@ class Watched(Aggregation):
         self.calls.append("reduce")
         return 3
 
+    def clip(self) -> None:
+        self.calls.append(f"clip to {self.clip_norm}")
+
     def after_step(self) -> int:
         self.calls.append("after")
         return 4
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        self.calls.append("evaluating")
-        yield
+    def evaluating(self, averages: Averages = NO_AVERAGES) -> Iterator[None]:
+        with averages as kept:
+            self.calls.append("evaluating averages" if kept else "evaluating")
+            yield
         self.calls.append("evaluated")
 
     def finish(self) -> None:
@@ -198,7 +206,7 @@ def test_when_a_pattern_is_called(tmp_path: Path) -> None:
     pattern = Watched()
     TrainingLoop(SPEC, ScriptedTask([1.0]), pattern, log, torch.device("cpu")).run()
     log.close()
-    evaluation = ["evaluating", "evaluated"]
-    assert pattern.calls == [*["reduce", "after"] * 2, *evaluation, *evaluation, "finish"]
+    evaluation = ["evaluating averages", "evaluated"]
+    assert pattern.calls == [*["reduce", "clip to 0.25", "after"] * 2, *evaluation, *evaluation, "finish"]
     steps = [event.fields for event in read_log(tmp_path / "log").events if event.key == "step"]
     assert [step["bytes_reduced"] for step in steps] == [7, 7]

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlb.aggregation.zero import shares
 from mlb.datasets.jpeg import encode
+from mlb.models.resnet50 import ResNet50, ResNet50Config
 from mlb.tasks.base import Batch
-from mlb.tasks.lars import LARS
+from mlb.tasks.lars import LARS, scaled_and_plain
 from mlb.tasks.recipe1b import RECIPES_1B, Recipe1b
 from mlb.tasks.task1b import Task1b
 from task_support import evaluate_as, prepared, setup_of
@@ -166,6 +168,31 @@ def test_lars_is_its_equations() -> None:
         expected_w, expected_b = expected_w - v_w, expected_b - v_b
         torch.testing.assert_close(w.detach(), expected_w, rtol=1e-12, atol=0)
         torch.testing.assert_close(b.detach(), expected_b, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("ranks", [6, 7, 8])
+def test_lars_steps_on_shares_of_the_parameters(ranks: int) -> None:
+    """ZeRO-1 leaves some ranks no vector: a group without gradients. All ranks' steps together are one of the whole."""
+    torch.manual_seed(3)
+    model = ResNet50(ResNet50Config())
+    parameters, before = list(model.parameters()), [p.detach().clone() for p in model.parameters()]
+    owned = shares(parameters, ranks)
+    assert any(all(p.ndim > 1 for p in own) for own in owned)
+
+    def stepped(*parts: list[nn.Parameter]) -> list[torch.Tensor]:
+        """The weights after each part was stepped by an optimiser of its own, with gradients of 1."""
+        for part in parts:
+            optimiser = LARS(scaled_and_plain(model), lr=0.5, momentum=0.9, weight_decay=0.01, eta=0.02, epsilon=0.0)
+            for p in part:
+                p.grad = torch.ones_like(p)
+            optimiser.step()
+            optimiser.zero_grad()
+        found = [p.detach().clone() for p in parameters]
+        for p, value in zip(parameters, before, strict=True):
+            p.data.copy_(value)
+        return found
+
+    torch.testing.assert_close(stepped(*owned), stepped(parameters), rtol=0, atol=0)
 
 
 def test_the_fast_recipe_grows_its_images(few_images: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlb.errors import ResultsInvalid
 from mlb.tasks.recipe2a import Recipe2a
 from mlb.tasks.task2a import Task2a
 from task_support import evaluate_as, setup_of
@@ -75,3 +76,12 @@ def test_it_learns(small_rows: Path) -> None:
             task.optimise()
         task.end_epoch(task.evaluate("validation").quality)
     assert task.evaluate("test").quality > 95
+
+
+def test_a_checkpoint_without_an_optimiser_does_where_the_optimiser_keeps_nothing(small_rows: Path) -> None:
+    """Older versions did not save it."""
+    old = make(small_rows).state()
+    del old["optimiser"]
+    make(small_rows).load_state(old)
+    with pytest.raises(ResultsInvalid, match=r"lacks the state of adam.*\n.*version.*\n.*without --resume"):
+        make(small_rows, recipe=Recipe2a(batch_per_rank=20, optimiser="adam")).load_state(old)

@@ -10,6 +10,7 @@ from mlb.datasets.load import load_array
 from mlb.tasks.base import Batch, Setup
 from mlb.tasks.recipe3a import Recipe3a
 from mlb.tasks.task3a import Task3a
+from torch import nn
 from torch.nn import functional as F
 
 TINY = Recipe3a(embedding=6, hidden=8, layers=2, batch_per_rank=4, bptt=10, bptt_std=2.0, bptt_min=2)
@@ -80,6 +81,8 @@ def test_the_rate_scales_with_ranks_and_length(small_text: Path, world: int) -> 
     before = [p.detach().clone() for p in task.model.parameters()]
     for p in task.model.parameters():
         p.grad = torch.ones_like(p)
+    assert task.clip_norm == 0.25
+    nn.utils.clip_grad_norm_(task.model.parameters(), task.clip_norm)
     task.optimise()
     count = sum(p.numel() for p in task.model.parameters())
     rate = 15.0 * math.sqrt(world) * batch.tensors[0].shape[0] / 10
@@ -109,7 +112,8 @@ def test_evaluation_uses_the_average_and_training_goes_on_from_the_last_weights(
         task.forward(next(batches))[0].backward()
         task.optimise()
         seen.append([p.detach().clone() for p in task.model.parameters()])
-    quality = task.evaluate("validation").quality
+    with task.averages():
+        quality = task.evaluate("validation").quality
     for p, last in zip(task.model.parameters(), seen[-1], strict=True):
         assert torch.equal(p, last)
     with torch.no_grad():
