@@ -55,7 +55,8 @@ def _nothing() -> None:
 class Aggregation:
     """One pattern, bound to one model on one rank; this one does nothing, and each pattern overrides what it needs.
 
-    The training loop calls, for each step: the wrapped forward, backward, `reduce`, the task's optimiser, `after_step`.
+    The training loop calls, for each step: the wrapped forward and backward, of each pass but the last `accumulating`,
+    then `reduce`, the task's optimiser, `after_step`.
 
     Args:
         model: has the same weights on every rank.
@@ -84,6 +85,14 @@ class Aggregation:
     def wrap(self, forward: Forward[B]) -> Forward[B]:
         """The forward pass as the pattern needs it to be called; called once, before the first step."""
         return forward
+
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        """Inside, forward and backward of a pass that is not the last of its step: its gradients are only added up.
+
+        The observer is not told that backward is done, which then ends in the phase `backward`.
+        """
+        yield
 
     def reduce(self) -> int:
         """Make the gradients of this rank those the optimiser is to use.

@@ -2,7 +2,8 @@
 
 # No `from __future__ import annotations`: DDP looks at the annotations of its hooks, and takes no strings.
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class OverlappedDDP(Aggregation):
         self.backward_ends_in = "communication" if self.world_size > 1 else "backward"
         self._bucket_mb = bucket_mb
         self._find_unused = find_unused
+        self._ddp: DistributedDataParallel | None = None
 
     def wrap(self, forward: Forward[B]) -> Forward[B]:
         if self.world_size == 1:
@@ -40,7 +42,7 @@ class OverlappedDDP(Aggregation):
         with warnings.catch_warnings():
             # The name that replaces `broadcast_buffers` in torch 2.13 is not in the versions before it.
             warnings.simplefilter("ignore", FutureWarning)
-            ddp = DistributedDataParallel(
+            self._ddp = DistributedDataParallel(
                 _Forward(self.model, forward),
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
@@ -48,8 +50,13 @@ class OverlappedDDP(Aggregation):
                 bucket_cap_mb=self._bucket_mb or None,
                 find_unused_parameters=self._find_unused,
             )
-        ddp.register_comm_hook(None, self._hook)
-        return ddp
+        self._ddp.register_comm_hook(None, self._hook)
+        return self._ddp
+
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        with self._ddp.no_sync() if self._ddp else nullcontext():
+            yield
 
     def reduce(self) -> int:
         """Backward has averaged the gradients already; this only says how much it sent."""

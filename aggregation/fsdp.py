@@ -54,6 +54,18 @@ class FullyShardedDDP(Aggregation):
         for group in optimiser.param_groups:
             group["params"] = [self._sharded.get(p, p) for p in group["params"]]
 
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        """The weights stay whole for the next pass, and so do the gradients, which are summed on each rank."""
+        self._communicate(False)
+        yield
+        self._communicate(True)
+
+    def _communicate(self, after_backward: bool) -> None:
+        if isinstance(self.model, FSDPModule):
+            self.model.set_requires_gradient_sync(after_backward)
+            self.model.set_reshard_after_backward(after_backward)
+
     def reduce(self) -> int:
         """Backward has averaged the gradients already; this only says how much was sent since the last step."""
         return self.exchange.take()
