@@ -91,14 +91,16 @@ class OverlappedDDP(Aggregation):
 
 
 class HalfPrecisionDDP(OverlappedDDP):
-    """DDP whose buckets travel in 16 bits, by torch's own comm hooks; the sum is taken in 16 bits too.
+    """DDP whose buckets travel in 16 bits, and are summed in 16 bits too.
+
+    With n ranks and v = gradient + memory, a rank sends m = v / n rounded to 16 bits, and memory = v - n m. torch's
+    hook rounds once more after that, by dividing in 16 bits, and what this takes off nobody could remember.
 
     Args:
         error_feedback: remember what rounding took off, and add it to the next step's gradients.
     """
 
     dtype = torch.float16
-    _wrapper = staticmethod(default_hooks.fp16_compress_wrapper)
 
     def __init__(
         self,
@@ -113,20 +115,35 @@ class HalfPrecisionDDP(OverlappedDDP):
         self._error_feedback = error_feedback
 
     def _reduced(self, bucket: Any) -> Reduced:
-        if self._error_feedback:
-            # By parameter, not by bucket: DDP makes its buckets anew after the first step.
-            for p, gradient in zip(bucket.parameters(), bucket.gradients(), strict=True):
-                gradient.add_(self.memory.get(p, torch.zeros_like(gradient)))
-                self.memory[p] = gradient - gradient.to(self.dtype).to(gradient.dtype)
-        reduced: Reduced = self._wrapper(self._all_reduce)(None, bucket)
-        return reduced
+        ranks, whole = self.world_size, bucket.buffer()
+        if not self._error_feedback:
+            return self._summed((whole / ranks).to(self.dtype), bucket)
+        # By parameter, not by bucket: DDP makes its buckets anew after the first step.
+        parameters, sizes = bucket.parameters(), [g.numel() for g in bucket.gradients()]
+        for p, part in zip(parameters, whole.split(sizes), strict=True):
+            if p in self.memory:
+                part.add_(self.memory[p])
+        message = (whole / ranks).to(self.dtype)
+        left_out = whole.sub(message.to(whole.dtype), alpha=ranks)
+        self.memory.update(zip(parameters, left_out.split(sizes), strict=True))
+        return self._summed(message, bucket)
+
+    def _summed(self, message: Tensor, bucket: Any) -> Reduced:
+        return self._told(_sum_into_bucket, message, bucket, message.nbytes)
+
+
+def _sum_into_bucket(message: Tensor, bucket: Any) -> Reduced:
+    """A comm hook: the bucket becomes the sum of all ranks' messages."""
+    buffer: Tensor = bucket.buffer()
+    work: Any = dist.all_reduce(message, async_op=True)
+    summed: Reduced = work.get_future().then(lambda done: buffer.copy_(done.value()[0]))
+    return summed
 
 
 class BFloat16DDP(HalfPrecisionDDP):
     """As float16, with float32's range and fewer digits."""
 
     dtype = torch.bfloat16
-    _wrapper = staticmethod(default_hooks.bf16_compress_wrapper)
 
 
 class PowerSGD(OverlappedDDP):
