@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -32,6 +32,10 @@ class PatternInfo:
     """Whether a checkpoint of the task is all that a run needs to go on: the pattern remembers nothing."""
     unfit: Callable[[Options, int], str | None] = lambda _options, _ranks: None
     """What is wrong with options that are valid one by one, on so many ranks; None if nothing is."""
+    together: Callable[[Options], str | None] = lambda _options: None
+    """What is wrong with them on any number of ranks; None if nothing is."""
+    not_with: Mapping[str, str] = field(default_factory=dict)
+    """Optimisers, by the names of tasks/optimisers.py, that the pattern cannot train with -> why."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,24 @@ def _servers_trouble(options: Options, ranks: int) -> str | None:
     return f"{servers} servers on {ranks} ranks: a server is one of the ranks" if servers > ranks else None
 
 
+def _block_trouble(options: Options) -> str | None:
+    block, bits = options["block"], options["bits"]
+    assert isinstance(block, int)
+    assert isinstance(bits, int)
+    if block % (8 // bits):
+        return f"{block} entries of {bits} bits are no whole bytes: make block a multiple of {8 // bits}"
+    return None
+
+
+_NOT_IN_SHARDS: Final = MappingProxyType(
+    {
+        "asgd": "an evaluation needs the averages of whole weights, and ranks have shards of them",
+        "lamb": "its norms are of whole tensors, and ranks have shards of them",
+        "lars": "its norms are of whole tensors, and ranks have shards of them",
+        "muon": "it needs whole matrices, and every product of shards would wait for the other ranks",
+    }
+)
+
 _BUCKET = Option("bucket_mb", 0.0, "size of a bucket of gradients, MiB; 0: torch's 25, the first 1", low=0)
 _UNUSED = Option("find_unused", False, "allow parameters without a part in the loss")
 _MEMORY = Option("error_feedback", True, "remember what a message leaves out")
@@ -97,7 +119,10 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
                 resumable=True,
             ),
             PatternInfo("zero1", "all-reduce, sharded optimiser state", "zero", "ShardedOptimiser", True),
-            PatternInfo("fsdp", "torch's FSDP2: everything in shards", "fsdp", "FullyShardedDDP", True),
+            PatternInfo(
+                "fsdp", "torch's FSDP2: everything in shards", "fsdp", "FullyShardedDDP", True,
+                not_with=_NOT_IN_SHARDS,
+            ),
             PatternInfo(
                 "hierarchical", "all-reduce inside nodes, then between", "hierarchical", "HierarchicalAllReduce", True,
                 (Option("ranks_per_node", 0, "ranks that share fast links; 0: as launched", low=0),),
@@ -167,6 +192,7 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
                     _BITS, _BLOCK, Option("error_feedback", False, "remember what a message leaves out"),
                 ),
                 fixed={"stochastic": True},
+                together=_block_trouble,
             ),
             PatternInfo(
                 "int8", "8 bits an entry, rounded to the nearest", "compression", "Quantised", False, (_BLOCK, _MEMORY)
@@ -190,6 +216,11 @@ def parse(text: str, ranks: int | None = None, backend: str | None = None) -> Ch
     """
     name, options = read_named("aggregation", text, {name: info.options for name, info in PATTERNS.items()})
     info = PATTERNS[name]
+    if trouble := info.together(options):
+        raise UsageError(
+            f"The options of the aggregation {text!r} do not go together: {trouble}.",
+            fix=options_in_words(name, info.options),
+        )
     trouble = info.unfit(options, ranks) if ranks is not None else None
     if backend is not None and info.backends and backend not in info.backends:
         trouble = f"it works over {', '.join(info.backends)}, not over {backend}"
@@ -198,6 +229,27 @@ def parse(text: str, ranks: int | None = None, backend: str | None = None) -> Ch
             f"The aggregation {text!r} does not fit this run: {trouble}.", fix=options_in_words(name, info.options)
         )
     return Choice(info, options)
+
+
+def check_optimisers(info: PatternInfo, task: str, optimisers: Sequence[str]) -> None:
+    """Refuse a pattern that cannot train with an optimiser.
+
+    Args:
+        optimisers: all that the run may step with, by the names of tasks/optimisers.py; `recipe` is the task's own.
+
+    Raises:
+        UsageError: says which, why, and what is valid.
+    """
+    refused = [name for name in optimisers if name in info.not_with]
+    if not refused:
+        return
+    trains = f"switches to {refused[0]}" if len(optimisers) > 1 else f"trains with {refused[0]}"
+    able = [name for name, other in PATTERNS.items() if other.exact and not set(refused) & set(other.not_with)]
+    raise UsageError(
+        f"The aggregation {info.name} does not fit a run of {task} that {trains}.",
+        why=f"Of {refused[0]}: {info.not_with[refused[0]]}.",
+        fix=f"Take one of {', '.join(able)}, or --set optimiser= any but {', '.join(info.not_with)}.",
+    )
 
 
 def to_json(info: PatternInfo) -> dict[str, Any]:

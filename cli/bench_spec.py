@@ -45,6 +45,8 @@ class Ask:
         goal = info.goal(request.goal or info.default_goal)
         choice = catalogue.choose_recipe(info, goal, request.recipe, _settings(request.settings))
         pattern = patterns.parse(request.aggregation)
+        stepped_by = catalogue.stepped_by(info, goal, choice, request.max_epochs, request.max_steps)
+        patterns.check_optimisers(pattern.info, info.name, stepped_by)
         if request.checkpoint_steps is not None and not pattern.info.resumable:
             able = ", ".join(name for name, other in patterns.PATTERNS.items() if other.resumable)
             raise UsageError(

@@ -51,6 +51,16 @@ def choose_recipe(info: TaskInfo, goal: Goal, recipe: str | None, settings: Mapp
     return choice
 
 
+def stepped_by(info: TaskInfo, goal: Goal, choice: Choice, epochs: int | None, steps: int | None) -> tuple[str, ...]:
+    """The optimisers that a run may step with, one after another; `recipe` is the task's own.
+
+    Args:
+        epochs: after which it ends at the latest; None: the goal's.
+        steps: likewise; None: no such end. A run of some steps is taken for one that ends in its first epochs.
+    """
+    return recipes.stepped_by(info.name, choice, None if steps is not None else epochs or goal.max_epochs)
+
+
 def prepare_data(
     goal: Goal,
     *,
