@@ -61,7 +61,8 @@ def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
     aggregation.finish()
     assert outside.ended == len(outside.begun)
     found = {"track": track, "evaluated": evaluated, "final": weights(model)}
-    state = [s for p in trainer.optimiser.state.values() for s in p.values() if torch.is_tensor(s) and s.dim()]
+    stepped = getattr(trainer.optimiser, "optimisers", [trainer.optimiser])
+    state = [s for o in stepped for p in o.state.values() for s in p.values() if torch.is_tensor(s) and s.dim()]
     aggregation.close()
     assert told.ended == len(told.begun)
     found |= {"told": told.begun, "outside": outside.begun}
