@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -37,6 +37,9 @@ class Observer(Protocol):
     def backward_done(self) -> None:
         """Backward has nothing left to compute; until it returns it waits for collectives."""
 
+    def blocking(self, phase: str) -> AbstractContextManager[None]:
+        """Inside, this rank does nothing but wait for a collective, in the middle of a phase: `optimiser`."""
+
 
 class Unobserved:
     """Takes no notice."""
@@ -46,6 +49,9 @@ class Unobserved:
 
     def backward_done(self) -> None:
         return None
+
+    def blocking(self, *_: object) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from .base import Aggregation, B, Forward
+from .base import Aggregation, B, Forward, trained
 from .exchange import Exchange
 
 Reduced = torch.futures.Future[Tensor]
@@ -35,6 +35,7 @@ class OverlappedDDP(Aggregation):
         self._bucket_mb = bucket_mb
         self._find_unused = find_unused
         self._ddp: DistributedDataParallel | None = None
+        self._used_map_ended: Callable[[], None] | None = None
 
     def wrap(self, forward: Forward[B]) -> Forward[B]:
         if self.world_size == 1:
@@ -60,6 +61,9 @@ class OverlappedDDP(Aggregation):
 
     def reduce(self) -> int:
         """Backward has averaged the gradients already; this only says how much it sent."""
+        if self._used_map_ended:
+            self._used_map_ended()
+            self._used_map_ended = None
         return self.exchange.take()
 
     def _hook(self, _state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
@@ -67,7 +71,14 @@ class OverlappedDDP(Aggregation):
         if bucket.index() == 0:
             # Queued before DDP's own final callback, which waits for the buckets: runs when the computing is over.
             torch.autograd.Variable._execution_engine.queue_callback(self.observer.backward_done)
-        return self._reduced(bucket)
+        reduced = self._reduced(bucket)
+        if self._find_unused and bucket.is_last():
+            # As soon as this is back, DDP's reducer sums which parameters were used, 4 bytes each, and waits for it
+            # before backward is over.
+            payload = 4 * len(trained(self.model))
+            self._used_map_ended = self.observer.collective("all_reduce", payload)
+            self.exchange.count(payload, 2 * (self.world_size - 1) / self.world_size * payload)
+        return reduced
 
     def _reduced(self, bucket: Any) -> Reduced:
         """The bucket's mean over the ranks, to come."""

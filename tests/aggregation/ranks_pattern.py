@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ class Told:
 
     def backward_done(self) -> None:
         self.done += 1
+
+    def blocking(self, phase: str) -> AbstractContextManager[None]:
+        assert phase == "optimiser"
+        return nullcontext()
 
 
 def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:

@@ -39,6 +39,9 @@ def ring(ranks: int, payload: float) -> float:
 # (17, 3), (17,), (7,), (1,), (2, 1, 3), (2, 30): matrices as (rows, the rest), if (n + m) r < n m.
 FACTORS = 8 * ((17 + 3) + 17 + 7 + 1 + (2 + 3) + (2 + 30))
 UNUSED = 7
+TENSORS = len(list(net().parameters()))
+USED_MAP = 4 * TENSORS
+"""Which parameters were used: what DDP sums where some may not be."""
 
 
 def sharded(ranks: int) -> int:
@@ -53,11 +56,12 @@ def periodic(payload: float, *when: int) -> list[float]:
 VOLUMES: dict[tuple[str, int], float | list[float]] = {
     ("allreduce", 3): ring(3, BYTES),
     ("layerwise", 3): ring(3, BYTES),
-    ("ddp:find_unused=yes", 3): ring(3, BYTES),
+    ("ddp:find_unused=yes", 3): ring(3, BYTES + USED_MAP),
     # The gradients' all-reduce and the weights' all-gather.
     ("zero1", 3): ring(3, BYTES) + 2 / 3 * BYTES,
     # On gloo the reduce-scatter sends as an all-reduce does; what has no gradient is not in it.
-    ("fsdp", 3): ring(3, sharded(3) - 8 * -(-UNUSED // 3) * 3) + 2 / 3 * sharded(3),
+    # Clipping sums the squares of each tensor that has a gradient.
+    ("fsdp", 3): ring(3, sharded(3) - 8 * -(-UNUSED // 3) * 3) + 2 / 3 * sharded(3) + ring(3, 8 * (TENSORS - 1)),
     ("ps", 3): 2 * 2 / 3 * BYTES,
     # Each level on what it works on, padded to a multiple of the two ranks inside: 1/2 + 2/2 * 1/2 + 1/2.
     (HIERARCHY.format(2), 4): 1.5 * 8 * (ELEMENTS + ELEMENTS % 2),
@@ -65,7 +69,7 @@ VOLUMES: dict[tuple[str, int], float | list[float]] = {
     # Of a period of 3 after one step, and of 2.
     (LOCAL, 3): periodic(ring(3, BYTES), 0, 3),
     (DILOCO, 2): periodic(ring(2, BYTES), 1, 3),
-    (POWERSGD.format(1), 2): [ring(2, BYTES)] * 2 + [ring(2, FACTORS)] * (STEPS - 2),
+    (POWERSGD.format(1), 2): [ring(2, BYTES + USED_MAP)] * 2 + [ring(2, FACTORS + USED_MAP)] * (STEPS - 2),
     ("gossip", 4): 2 * BYTES,
     ("gossip:graph=complete", 3): 2 * BYTES,
     ("gossip:edges=0-1+1-2", 3): 4 / 3 * BYTES,
@@ -76,8 +80,8 @@ VOLUMES: dict[tuple[str, int], float | list[float]] = {
     ("sign", 3): 2 * (-(-ELEMENTS // 8) + 8),
     ("qsgd:bits=4:block=16", 3): 2 * -(-ELEMENTS // 16) * (8 + 8),
     ("int8:block=16", 3): 2 * -(-ELEMENTS // 16) * (16 + 8),
-    ("fp16:find_unused=yes", 3): ring(3, 2 * ELEMENTS),
-    ("bf16:find_unused=yes", 3): ring(3, 2 * ELEMENTS),
+    ("fp16:find_unused=yes", 3): ring(3, 2 * ELEMENTS + USED_MAP),
+    ("bf16:find_unused=yes", 3): ring(3, 2 * ELEMENTS + USED_MAP),
 }
 
 LAYERED = [(2, optimiser, NO_CLIP) for optimiser in BY_NAME]
@@ -199,7 +203,7 @@ def test_what_an_evaluation_exchanges_is_told_apart_from_the_steps(
 
 def test_powersgd_sends_its_factors_and_what_is_too_small_to_compress(train: Train) -> None:
     first = train(2, POWERSGD.format(1))[0]
-    assert first.handed_over == [BYTES] * 2 + [FACTORS] * (STEPS - 2)
+    assert first.handed_over == [BYTES + USED_MAP] * 2 + [FACTORS + USED_MAP] * (STEPS - 2)
 
 
 def test_powersgd_takes_many_buckets(train: Train) -> None:
