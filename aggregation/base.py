@@ -42,6 +42,9 @@ class Observer(Protocol):
     def backward_done(self) -> None:
         """Backward has nothing left to compute; until it returns it waits for collectives."""
 
+    def blocking(self, phase: str) -> AbstractContextManager[None]:
+        """Inside, this rank does nothing but wait for a collective, in the middle of a phase: `optimiser`."""
+
 
 class Unobserved:
     """Takes no notice."""
@@ -52,6 +55,9 @@ class Unobserved:
     def backward_done(self) -> None:
         return None
 
+    def blocking(self, *_: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
 
 def _nothing() -> None:
     return None
@@ -60,8 +66,8 @@ def _nothing() -> None:
 class Aggregation:
     """One pattern, bound to one model on one rank; this one does nothing, and each pattern overrides what it needs.
 
-    The training loop calls, for each step: the wrapped forward, backward, `reduce`, `clip`, the task's optimiser,
-    `after_step`.
+    The training loop calls, for each step: the wrapped forward and backward, of each pass but the last `accumulating`,
+    then `reduce`, `clip`, the task's optimiser, `after_step`.
 
     Args:
         model: has the same weights on every rank.
@@ -92,6 +98,14 @@ class Aggregation:
     def wrap(self, forward: Forward[B]) -> Forward[B]:
         """The forward pass as the pattern needs it to be called; called once, before the first step."""
         return forward
+
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        """Inside, forward and backward of a pass that is not the last of its step: its gradients are only added up.
+
+        The observer is not told that backward is done, which then ends in the phase `backward`.
+        """
+        yield
 
     def reduce(self) -> int:
         """Make the gradients of this rank those the optimiser is to use.

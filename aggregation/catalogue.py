@@ -32,6 +32,10 @@ class PatternInfo:
     """Whether a checkpoint of the task is all that a run needs to go on: the pattern remembers nothing."""
     unfit: Callable[[Options, int], str | None] = lambda _options, _ranks: None
     """What is wrong with options that are valid one by one, on so many ranks; None if nothing is."""
+    together: Callable[[Options], str | None] = lambda _options: None
+    """What is wrong with them on any number of ranks; None if nothing is."""
+    not_with: Mapping[str, str] = field(default_factory=dict)
+    """Optimisers, by the names of tasks/optimisers.py, that the pattern cannot train with -> why."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,23 @@ def _servers_trouble(options: Options, ranks: int) -> str | None:
     return f"{servers} servers on {ranks} ranks: a server is one of the ranks" if servers > ranks else None
 
 
+def _block_trouble(options: Options) -> str | None:
+    block, bits = options["block"], options["bits"]
+    assert isinstance(block, int)
+    assert isinstance(bits, int)
+    if block % (8 // bits):
+        return f"{block} entries of {bits} bits are no whole bytes: make block a multiple of {8 // bits}"
+    return None
+
+
+_NOT_IN_SHARDS: Final = MappingProxyType(
+    {
+        "lamb": "its norms are of whole tensors, and ranks have shards of them",
+        "lars": "its norms are of whole tensors, and ranks have shards of them",
+        "muon": "it needs whole matrices, and every product of shards would wait for the other ranks",
+    }
+)
+
 _BUCKET = Option("bucket_mb", 0.0, "size of a bucket of gradients, MiB; 0: torch's 25, the first 1", low=0)
 _UNUSED = Option("find_unused", False, "allow parameters without a part in the loss")
 _MEMORY = Option("error_feedback", True, "remember what a message leaves out")
@@ -97,7 +118,10 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
                 resumable=True,
             ),
             PatternInfo("zero1", "reduce-scatter, sharded optimiser, all-gather", "zero", "ShardedOptimiser", True),
-            PatternInfo("fsdp", "torch's FSDP2: everything in shards", "fsdp", "FullyShardedDDP", True),
+            PatternInfo(
+                "fsdp", "torch's FSDP2: everything in shards", "fsdp", "FullyShardedDDP", True,
+                not_with=_NOT_IN_SHARDS,
+            ),
             PatternInfo(
                 "hierarchical", "all-reduce inside nodes, then between", "hierarchical", "HierarchicalAllReduce", True,
                 (Option("ranks_per_node", 0, "ranks that share fast links; 0: as launched", low=0),),
@@ -167,6 +191,7 @@ PATTERNS: Final[Mapping[str, PatternInfo]] = MappingProxyType(
                     _BITS, _BLOCK, Option("error_feedback", False, "remember what a message leaves out"),
                 ),
                 fixed={"stochastic": True},
+                together=_block_trouble,
             ),
             PatternInfo(
                 "int8", "8 bits an entry, rounded to the nearest", "compression", "Quantised", False, (_BLOCK, _MEMORY)
@@ -190,6 +215,11 @@ def parse(text: str, ranks: int | None = None, backend: str | None = None) -> Ch
     """
     name, options = read_named("aggregation", text, {name: info.options for name, info in PATTERNS.items()})
     info = PATTERNS[name]
+    if trouble := info.together(options):
+        raise UsageError(
+            f"The options of the aggregation {text!r} do not go together: {trouble}.",
+            fix=options_in_words(name, info.options),
+        )
     trouble = info.unfit(options, ranks) if ranks is not None else None
     if backend is not None and info.backends and backend not in info.backends:
         trouble = f"it works over {', '.join(info.backends)}, not over {backend}"
@@ -198,6 +228,25 @@ def parse(text: str, ranks: int | None = None, backend: str | None = None) -> Ch
             f"The aggregation {text!r} does not fit this run: {trouble}.", fix=options_in_words(name, info.options)
         )
     return Choice(info, options)
+
+
+def check_optimiser(info: PatternInfo, task: str, optimiser: str) -> None:
+    """Refuse a pattern that cannot train with an optimiser.
+
+    Args:
+        optimiser: by the names of tasks/optimisers.py; `recipe` is the task's own.
+
+    Raises:
+        UsageError: says why, and what is valid.
+    """
+    if optimiser not in info.not_with:
+        return
+    able = [name for name, other in PATTERNS.items() if other.exact and optimiser not in other.not_with]
+    raise UsageError(
+        f"The aggregation {info.name} does not fit a run of {task} that trains with {optimiser}.",
+        why=f"Of {optimiser}: {info.not_with[optimiser]}.",
+        fix=f"Take one of {', '.join(able)}, or --set optimiser= any but {', '.join(info.not_with)}.",
+    )
 
 
 def to_json(info: PatternInfo) -> dict[str, Any]:

@@ -74,16 +74,24 @@ class RandomK(Sparsified):
 class SignVote(Compressed):
     """One bit an entry; each entry goes where the majority of the ranks says, by the mean of their mean moduli
     (Bernstein et al. 2019, "signSGD with majority vote"; the size as in Karimireddy et al. 2019). A tie moves nothing.
+
+    sign(0) is 0, which one bit cannot say: a zero votes up and down by turns, in each step against the zeros of the
+    ranks before and after. What has no gradient on an even number of ranks is a tie; on an odd one it goes up and down
+    by one size, and nowhere in two steps.
     """
+
+    _steps = 0
 
     def _messages(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         size = vector.abs().mean().reshape(1)
         sizes = self.exchange.all_gather(size)
-        signs = self.exchange.all_gather(pack_signs(vector))
+        packed = pack_signs(vector, zeros_up=(self._steps + self.exchange.rank) % 2 == 0)
+        self._steps += 1
+        signs = self.exchange.all_gather(packed)
         votes = torch.zeros_like(vector)
         for bits in signs:
             votes.add_(unpack_signs(bits, vector))
-        return votes.sign_().mul_(sizes.mean()), unpack_signs(pack_signs(vector), vector).mul_(size)
+        return votes.sign_().mul_(sizes.mean()), unpack_signs(packed, vector).mul_(size)
 
 
 class Quantised(Compressed):

@@ -2,7 +2,8 @@
 
 # No `from __future__ import annotations`: DDP looks at the annotations of its hooks, and takes no strings.
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from .base import Aggregation, B, Forward
+from .base import Aggregation, B, Forward, trained
 from .exchange import Exchange
 
 Reduced = torch.futures.Future[Tensor]
@@ -33,6 +34,8 @@ class OverlappedDDP(Aggregation):
         self.backward_ends_in = "communication" if self.world_size > 1 else "backward"
         self._bucket_mb = bucket_mb
         self._find_unused = find_unused
+        self._ddp: DistributedDataParallel | None = None
+        self._used_map_ended: Callable[[], None] | None = None
 
     def wrap(self, forward: Forward[B]) -> Forward[B]:
         if self.world_size == 1:
@@ -40,7 +43,7 @@ class OverlappedDDP(Aggregation):
         with warnings.catch_warnings():
             # The name that replaces `broadcast_buffers` in torch 2.13 is not in the versions before it.
             warnings.simplefilter("ignore", FutureWarning)
-            ddp = DistributedDataParallel(
+            self._ddp = DistributedDataParallel(
                 _Forward(self.model, forward),
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
@@ -48,11 +51,19 @@ class OverlappedDDP(Aggregation):
                 bucket_cap_mb=self._bucket_mb or None,
                 find_unused_parameters=self._find_unused,
             )
-        ddp.register_comm_hook(None, self._hook)
-        return ddp
+        self._ddp.register_comm_hook(None, self._hook)
+        return self._ddp
+
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        with self._ddp.no_sync() if self._ddp else nullcontext():
+            yield
 
     def reduce(self) -> int:
         """Backward has averaged the gradients already; this only says how much it sent."""
+        if self._used_map_ended:
+            self._used_map_ended()
+            self._used_map_ended = None
         return self.exchange.take()
 
     def _hook(self, _state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
@@ -60,7 +71,14 @@ class OverlappedDDP(Aggregation):
         if bucket.index() == 0:
             # Queued before DDP's own final callback, which waits for the buckets: runs when the computing is over.
             torch.autograd.Variable._execution_engine.queue_callback(self.observer.backward_done)
-        return self._reduced(bucket)
+        reduced = self._reduced(bucket)
+        if self._find_unused and bucket.is_last():
+            # As soon as this is back, DDP's reducer sums which parameters were used, 4 bytes each, and waits for it
+            # before backward is over.
+            payload = 4 * len(trained(self.model))
+            self._used_map_ended = self.observer.collective("all_reduce", payload)
+            self.exchange.count(payload, 2 * (self.world_size - 1) / self.world_size * payload)
+        return reduced
 
     def _reduced(self, bucket: Any) -> Reduced:
         """The bucket's mean over the ranks, to come."""
@@ -84,14 +102,16 @@ class OverlappedDDP(Aggregation):
 
 
 class HalfPrecisionDDP(OverlappedDDP):
-    """DDP whose buckets travel in 16 bits, by torch's own comm hooks; the sum is taken in 16 bits too.
+    """DDP whose buckets travel in 16 bits, and are summed in 16 bits too.
+
+    With n ranks and v = gradient + memory, a rank sends m = v / n rounded to 16 bits, and memory = v - n m. torch's
+    hook rounds once more after that, by dividing in 16 bits, and what this takes off nobody could remember.
 
     Args:
         error_feedback: remember what rounding took off, and add it to the next step's gradients.
     """
 
     dtype = torch.float16
-    _wrapper = staticmethod(default_hooks.fp16_compress_wrapper)
 
     def __init__(
         self,
@@ -106,20 +126,35 @@ class HalfPrecisionDDP(OverlappedDDP):
         self._error_feedback = error_feedback
 
     def _reduced(self, bucket: Any) -> Reduced:
-        if self._error_feedback:
-            # By parameter, not by bucket: DDP makes its buckets anew after the first step.
-            for p, gradient in zip(bucket.parameters(), bucket.gradients(), strict=True):
-                gradient.add_(self.memory.get(p, torch.zeros_like(gradient)))
-                self.memory[p] = gradient - gradient.to(self.dtype).to(gradient.dtype)
-        reduced: Reduced = self._wrapper(self._all_reduce)(None, bucket)
-        return reduced
+        ranks, whole = self.world_size, bucket.buffer()
+        if not self._error_feedback:
+            return self._summed((whole / ranks).to(self.dtype), bucket)
+        # By parameter, not by bucket: DDP makes its buckets anew after the first step.
+        parameters, sizes = bucket.parameters(), [g.numel() for g in bucket.gradients()]
+        for p, part in zip(parameters, whole.split(sizes), strict=True):
+            if p in self.memory:
+                part.add_(self.memory[p])
+        message = (whole / ranks).to(self.dtype)
+        left_out = whole.sub(message.to(whole.dtype), alpha=ranks)
+        self.memory.update(zip(parameters, left_out.split(sizes), strict=True))
+        return self._summed(message, bucket)
+
+    def _summed(self, message: Tensor, bucket: Any) -> Reduced:
+        return self._told(_sum_into_bucket, message, bucket, message.nbytes)
+
+
+def _sum_into_bucket(message: Tensor, bucket: Any) -> Reduced:
+    """A comm hook: the bucket becomes the sum of all ranks' messages."""
+    buffer: Tensor = bucket.buffer()
+    work: Any = dist.all_reduce(message, async_op=True)
+    summed: Reduced = work.get_future().then(lambda done: buffer.copy_(done.value()[0]))
+    return summed
 
 
 class BFloat16DDP(HalfPrecisionDDP):
     """As float16, with float32's range and fewer digits."""
 
     dtype = torch.bfloat16
-    _wrapper = staticmethod(default_hooks.bf16_compress_wrapper)
 
 
 class PowerSGD(OverlappedDDP):

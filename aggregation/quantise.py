@@ -7,9 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def pack_signs(vector: Tensor) -> Tensor:
-    """Eight signs to a byte, the first in the lowest bit; 1 is not negative. Shape (ceil(N / 8),), uint8."""
-    return _pack((vector >= 0).to(torch.uint8), 1)
+def pack_signs(vector: Tensor, *, zeros_up: bool = True) -> Tensor:
+    """Eight signs to a byte, the first in the lowest bit; 1 is up. Shape (ceil(N / 8),), uint8.
+
+    Args:
+        zeros_up: what a zero is said to be: one bit has no third value.
+    """
+    return _pack((vector >= 0 if zeros_up else vector > 0).to(torch.uint8), 1)
 
 
 def unpack_signs(packed: Tensor, like: Tensor) -> Tensor:

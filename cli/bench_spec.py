@@ -46,6 +46,7 @@ class Ask:
         goal = info.goal(request.goal or info.default_goal)
         choice = catalogue.choose_recipe(info, goal, request.recipe, _settings(request.settings))
         pattern = patterns.parse(request.aggregation)
+        patterns.check_optimiser(pattern.info, info.name, catalogue.stepped_by(info, choice))
         if request.checkpoint_steps is not None and not pattern.info.resumable:
             able = ", ".join(name for name, other in patterns.PATTERNS.items() if other.resumable)
             raise UsageError(

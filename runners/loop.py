@@ -153,13 +153,12 @@ class TrainingLoop:
         self._watch.lap("input")
         batch = self._task.to_device(batch)
         self._watch.lap("host_to_device")
+        *earlier, last = batch.parts or (batch,)
         losses = []
-        for part in batch.parts or (batch,):
-            objective, loss = self._forward(part)
-            losses.append(loss)
-            self._watch.lap("forward")
-            objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-            self._watch.lap(self._aggregation.backward_ends_in)
+        for part in earlier:
+            with self._aggregation.accumulating():
+                losses.append(self._pass(part, "backward"))
+        losses.append(self._pass(last, self._aggregation.backward_ends_in))
         step.bytes_reduced = self._aggregation.reduce()
         self._watch.lap("communication")
         self._aggregation.clip()
@@ -174,6 +173,14 @@ class TrainingLoop:
         step.loss = self._losses.capture(torch.stack(losses).sum() if batch.parts else losses[0])
         self._steps += 1
         return self._watch.end()
+
+    def _pass(self, part: Batch, backward_ends_in: str) -> torch.Tensor:
+        """Forward and backward; returns the loss."""
+        objective, loss = self._forward(part)
+        self._watch.lap("forward")
+        objective.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self._watch.lap(backward_ends_in)
+        return loss
 
     def _step_of_pair(self, overhead: Overhead, epoch: int, batches: Iterator[Batch]) -> Mark | None:
         """As `step`, but one of each pair unmeasured, and both timed together with their logging."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -41,6 +42,9 @@ class OutsideSteps:
 
     def backward_done(self) -> None:
         return None
+
+    def blocking(self, *_: object) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def _rest(self) -> None:
         if self._device.type == "cuda":

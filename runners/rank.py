@@ -22,6 +22,13 @@ from .group import ProcessGroup
 from .loop import TrainingLoop, log_stage
 from .outside import OutsideSteps
 
+_SHARED = (
+    "run_id", "task", "goal", "recipe", "changes", "seed", "dataset", "batch_per_rank", "max_epochs", "max_steps",
+    "target", "checkpoint_steps", "measure_overhead", "measure_every", "backend",
+)  # fmt: skip
+"""Of the spec: what decides a rank's work, so that ranks that differ in it would wait for each other in vain, or
+average what does not belong together. The rate, the batch and the schedule are the recipe's, and its changes'."""
+
 
 def run_rank(folder: RunFolder, spec: RunSpec, log: EventLog, born_ns: int) -> None:
     """Do everything this rank has to do.
@@ -54,7 +61,8 @@ def _train(folder: RunFolder, spec: RunSpec, group: ProcessGroup, clocks: ClockE
     position = None
     if spec.resume_from:
         position = resume(Path(spec.resume_from), task, group.rank, group.world_size)
-    aggregation = patterns.create(spec.aggregation, task.model, group.world_size)
+    shared = {name: getattr(spec, name) for name in _SHARED}
+    aggregation = patterns.create(spec.aggregation, task.model, group.world_size, shared)
     aggregation.exchange.outside = group.outside
     if group.rank == 0:
         _log_facts(log, spec, task)

@@ -6,7 +6,8 @@ Every moment of a step belongs to exactly one phase; a collective has times of i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +107,13 @@ class Stopwatch:
     def backward_done(self) -> None:
         """What follows of backward is waiting for collectives."""
         self.lap("backward")
+
+    @contextmanager
+    def blocking(self, phase: str) -> Iterator[None]:
+        """What came before was `phase`; what happens inside is waiting for a collective."""
+        self.lap(phase)
+        yield
+        self.lap("communication")
 
     def end(self) -> Mark:
         """Close the step; returns its last mark, where the next step may start."""

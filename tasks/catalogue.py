@@ -51,6 +51,11 @@ def choose_recipe(info: TaskInfo, goal: Goal, recipe: str | None, settings: Mapp
     return choice
 
 
+def stepped_by(info: TaskInfo, choice: Choice) -> str:
+    """The optimiser that a run steps with; `recipe` is the task's own."""
+    return recipes.stepped_by(info.name, choice)
+
+
 def prepare_data(
     goal: Goal,
     *,

@@ -78,9 +78,27 @@ def choose(task: str, recipe: str, settings: Mapping[str, str]) -> Choice:
     published = _published(task, recipe)
     changed = {key: _value(task, published, key, text) for key, text in settings.items()}
     differing = {key: str(value) for key, value in changed.items() if value != getattr(published, key)}
+    _check_momentum(task, build(task, recipe, differing))
     named = differing.get("optimiser", optimisers.RECIPES_OWN)
     library = None if named in _OWN_OPTIMISERS.get(task, ()) else optimisers.library_of(named)
     return Choice(recipe, differing, hasattr(published, "batch_per_rank"), (library,) if library else ())
+
+
+def _check_momentum(task: str, made: Any) -> None:
+    """schedulefree divides by it."""
+    momentum = getattr(made, "momentum", None)
+    if made.optimiser == "schedulefree-sgd" and not 0 < (momentum or 0.0) < 1:
+        raise UsageError(
+            f"The optimiser schedulefree-sgd needs a momentum above 0 and below 1; that of {task} is {momentum or 0}.",
+            fix="--set optimiser=schedulefree-adamw needs none."
+            + ("" if momentum is None else " Or leave momentum as published."),
+        )
+
+
+def stepped_by(task: str, choice: Choice) -> str:
+    """The optimiser that a run steps with, by the names of tasks/optimisers.py; the task's own is `recipe`."""
+    named = str(build(task, choice.recipe, choice.changes).optimiser)
+    return optimisers.RECIPES_OWN if named in _OWN_OPTIMISERS.get(task, ()) else named
 
 
 def build(task: str, recipe: str, changes: Mapping[str, str], batch_per_rank: int | None = None) -> Any:

@@ -144,9 +144,14 @@ class Task1b:
         return self._taking
 
     def _passes(self, first: int, end: int) -> list[tuple[int, int]]:
-        """This rank's places of a step, in equal passes: batch normalisation sees no tiny rest."""
-        mine = share(first, end, self.setup.rank, self.setup.world_size)
-        passes = -(-(mine[1] - mine[0]) // self.recipe.images_per_pass)
+        """This rank's places of a step, in equal passes: batch normalisation sees no tiny rest.
+
+        Every rank makes as many as the one with the largest share, since the ranks meet in the last of them; never
+        more than the smallest share has images, so that none is empty.
+        """
+        world = self.setup.world_size
+        mine = share(first, end, self.setup.rank, world)
+        passes = min(-(-(end - first) // (world * self.recipe.images_per_pass)), (end - first) // world)
         return [share(*mine, number, passes) for number in range(passes)]
 
     def _side(self, epoch: int) -> int:

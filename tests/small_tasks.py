@@ -28,8 +28,8 @@ def task_2a(request: Any, **changes: Any) -> Task2a:
 
 def task_3a(request: Any, **changes: Any) -> Task3a:
     """Averages from the second epoch on, drops everywhere, carries its hidden state."""
-    recipe = Recipe3a(embedding=8, hidden=10, layers=2, batch_per_rank=4, bptt=70, nonmono=0, learning_rate=30.0,
-                      **changes)  # fmt: skip
+    recipe = Recipe3a(embedding=8, hidden=10, layers=2, batch_per_rank=4, bptt=70, nonmono=0,
+                      **{"learning_rate": 30.0, **changes})  # fmt: skip
     task = Task3a(setup_of(request.getfixturevalue("small_text")), recipe)
     task._qualities.append(0.0)
     return task

@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ class Told:
     def backward_done(self) -> None:
         self.done += 1
 
+    def blocking(self, phase: str) -> AbstractContextManager[None]:
+        assert phase == "optimiser"
+        return nullcontext()
+
 
 def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
     model = net()
@@ -63,7 +68,8 @@ def train(pattern: str, optimiser: str, clip: float) -> dict[str, Any]:
     aggregation.finish()
     assert outside.ended == len(outside.begun)
     found = {"track": track, "evaluated": evaluated, "final": weights(model)}
-    state = [s for p in trainer.optimiser.state.values() for s in p.values() if torch.is_tensor(s) and s.dim()]
+    stepped = getattr(trainer.optimiser, "optimisers", [trainer.optimiser])
+    state = [s for o in stepped for p in o.state.values() for s in p.values() if torch.is_tensor(s) and s.dim()]
     aggregation.close()
     assert told.ended == len(told.begun)
     found |= {"told": told.begun, "outside": outside.begun}

@@ -4,7 +4,7 @@ import inspect
 from importlib import import_module
 
 import pytest
-from mlb.aggregation.catalogue import DEFAULT, PATTERNS, parse, to_json
+from mlb.aggregation.catalogue import DEFAULT, PATTERNS, check_optimiser, parse, to_json
 from mlb.errors import UsageError
 from mlb.option import describe
 
@@ -70,6 +70,27 @@ def test_what_does_not_fit_the_ranks_is_refused(text: str, ranks: int, why: str)
     parse(text)
     with pytest.raises(UsageError, match=why):
         parse(text, ranks)
+
+
+@pytest.mark.parametrize(("bits", "block", "multiple"), [(4, 9, 2), (2, 10, 4), (2, 9, 4)])
+def test_a_block_has_to_fill_its_bytes(bits: int, block: int, multiple: int) -> None:
+    """It once failed in the first step."""
+    with pytest.raises(UsageError, match=f"make block a multiple of {multiple}"):
+        parse(f"qsgd:bits={bits}:block={block}")
+    parse(f"qsgd:bits={bits}:block={block // multiple * multiple + multiple}")
+    parse(f"qsgd:bits=8:block={block}")
+    parse(f"int8:block={block}")
+
+
+def test_a_pattern_that_cannot_train_with_an_optimiser_says_so() -> None:
+    check_optimiser(PATTERNS["fsdp"], "task1a", "recipe")
+    check_optimiser(PATTERNS["zero1"], "task1a", "muon")
+    with pytest.raises(UsageError) as refused:
+        check_optimiser(PATTERNS["fsdp"], "task1a", "lamb")
+    assert refused.value.what == "The aggregation fsdp does not fit a run of task1a that trains with lamb."
+    assert "norms are of whole tensors" in (refused.value.why or "")
+    assert "Take one of allreduce, layerwise, ddp, zero1" in refused.value.fix
+    assert "any but lamb, lars, muon" in refused.value.fix
 
 
 def test_threads_that_serve_need_gloo() -> None:

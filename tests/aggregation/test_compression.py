@@ -115,7 +115,10 @@ def test_zeros_stay_zeros_and_signs_survive_packing() -> None:
     for chance in (None, torch.Generator()):
         assert torch.equal(decode(*encode(zeros, 4, 8, chance), 4, zeros), zeros)
     vector = torch.randn(13)
-    assert torch.equal(unpack_signs(pack_signs(vector), vector), torch.where(vector >= 0, 1.0, -1.0))
+    for zeros_up in (True, False):
+        assert torch.equal(unpack_signs(pack_signs(vector, zeros_up=zeros_up), vector), vector.sign())
+        turned = unpack_signs(pack_signs(zeros, zeros_up=zeros_up), zeros)
+        assert torch.equal(turned, torch.full_like(zeros, 1.0 if zeros_up else -1.0))
     assert len(pack_signs(vector)) == 2
 
 

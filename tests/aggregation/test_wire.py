@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-CHECKED = ("allreduce", "ddp", "zero1", "hierarchical:ranks_per_node=1", "ps", "gossip", "topk:ratio=0.2", "int8")
+CHECKED = (
+    "allreduce", "ddp", "zero1", "fsdp", "hierarchical:ranks_per_node=1", "ps", "gossip", "weights", "fp16:bucket_mb=1",
+    "topk:ratio=0.2", "int8",
+)  # fmt: skip
 
 
 @pytest.mark.system

@@ -46,10 +46,19 @@ def loss(model: nn.Module, batch: Tensor) -> Tensor:
 
 Maker = Callable[[nn.Module], torch.optim.Optimizer]
 
+BY_NAME = {"muon": 0.01, "lamb": 0.01, "lars": 1.0}
+"""Optimisers that scale a step by whole tensors, or multiply matrices, with a rate."""
+
+
+def by_name(name: str) -> Maker:
+    return lambda model: optimisers.make(name, model, lr=BY_NAME[name], momentum=0.9, weight_decay=0.0)
+
+
 OPTIMISERS: dict[str, Maker] = {
     "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
     "plain": lambda model: torch.optim.SGD(model.parameters(), lr=0.1),
     "adam": lambda model: torch.optim.Adam(model.parameters(), lr=0.01),
+    **{name: by_name(name) for name in BY_NAME},
 }
 
 

@@ -75,6 +75,23 @@ def test_each_lap_goes_to_its_phase() -> None:
     assert (times["input_ns"], times["forward_ns"], times["other_ns"]) == (4, 7, 4)
 
 
+def test_waiting_inside_of_a_phase_is_communication() -> None:
+    """As an optimiser does that needs a norm of what is shared out: it once counted as the optimiser's."""
+    watch = Stopwatch(ScriptedClock(iter([100, 103, 105, 106, 110, 111, 117, 117])))
+    watch.begin(2, 7)
+    watch.lap("forward")
+    with watch.blocking("optimiser"):
+        ended = watch.collective("all_reduce", 20)
+        ended()
+    watch.lap("optimiser")
+    watch.end()
+    (step,) = watch.finished()
+    times = watch.times(step)
+    assert (times["forward_ns"], times["optimiser_ns"], times["communication_ns"]) == (3, 2 + 6, 6)
+    assert (times["blocked_start_ns"], times["blocked_end_ns"]) == ([5], [11])
+    assert (times["collective_arrival_ns"], times["collective_end_ns"]) == ([6], [10])
+
+
 def test_steps_wait_for_the_device_without_making_it_wait() -> None:
     clock = ScriptedClock(iter([0, 10, 20]))
     watch = Stopwatch(clock)

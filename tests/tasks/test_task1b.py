@@ -6,41 +6,21 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mlb.aggregation.zero import shares
-from mlb.datasets.jpeg import encode
 from mlb.models.resnet50 import ResNet50, ResNet50Config
 from mlb.tasks.base import Batch
 from mlb.tasks.lars import LARS, scaled_and_plain
 from mlb.tasks.recipe1b import RECIPES_1B, Recipe1b
 from mlb.tasks.task1b import Task1b
-from task_support import evaluate_as, prepared, setup_of
+from task_support import evaluate_as, setup_of
 from torch import nn
 
 TINY = Recipe1b(
     blocks="1-1", width=4, classes=3, images_per_step=24, images_per_pass=5, learning_rate=0.5, warmup_epochs=1.0,
     decay_steps=20, side=16, first_side=16, eval_resized=20, eval_side=16,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 training images in two shards, and 20 to validate on."""
-    random = np.random.default_rng(5)
-    arrays: dict[str, np.ndarray] = {}
-    for split, shards in (("train", (50, 40)), ("valid", (20,))):
-        rows = []
-        for number, count in enumerate(shards):
-            contents = [encode(random.integers(0, 256, (24, 30, 3), np.uint8), 90) for _ in range(count)]
-            arrays[f"{split}-{number:05}"] = np.frombuffer(b"".join(contents), np.uint8)
-            first = 0
-            for content in contents:
-                rows.append((number, first, len(content), len(rows) % 3))
-                first += len(content)
-        arrays[f"{split}_index"] = np.array(rows, "<i8")
-    return prepared(tmp_path_factory.mktemp("images"), arrays)
 
 
 def make(path: Path, rank: int = 0, world: int = 1, recipe: Recipe1b = TINY, workers: int = 0) -> Task1b:
@@ -73,6 +53,7 @@ def test_a_step_is_the_same_images_for_any_number_of_ranks(few_images: Path) -> 
             parts = [part for batch in step for part in batch.parts]
             assert all(0 < part.samples <= 5 for part in parts)
             assert sum(part.weight for part in parts) == pytest.approx(world)
+            assert len({len(batch.parts) for batch in step}) == 1, "the ranks meet in the last pass"
             steps.append({image.numpy().tobytes() for part in parts for image in part.tensors[0]})
             assert len(steps[-1]) == sum(batch.samples for batch in step)
         return steps
@@ -82,6 +63,15 @@ def test_a_step_is_the_same_images_for_any_number_of_ranks(few_images: Path) -> 
     assert len(set.union(*alone)) == 90
     for world in (2, 3, 7):
         assert seen(world) == alone
+
+
+def test_no_pass_is_empty_where_a_pass_is_one_image(few_images: Path) -> None:
+    """Of the last step's 18 images two ranks of seven have three, the others two."""
+    recipe = replace(TINY, images_per_pass=1)
+    last = [list(make(few_images, rank, 7, recipe).batches(1))[-1] for rank in range(7)]
+    assert sum(batch.samples for batch in last) == 18
+    assert {len(batch.parts) for batch in last} == {2}
+    assert all(part.samples for batch in last for part in batch.parts)
 
 
 def test_an_epoch_goes_on_where_it_was_left_and_differs_from_the_next(few_images: Path) -> None:
