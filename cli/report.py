@@ -87,8 +87,9 @@ def find_all(names: Sequence[str | None]) -> list[RunFolder]:
 
 
 def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> None:
-    from ..provisioner.runs import state_of
+    from ..provisioner.runs import known_state
     from ..results.metrics import compute
+    from ..results.node import GOING_ON
     from ..results.report import to_markdown
     from .bench_raw import is_raw
     from .bench_raw import show as show_raw
@@ -100,9 +101,9 @@ def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> Non
         if is_raw(folder):
             show_raw(folder, as_json=as_json, markdown=markdown)
             continue
-        over = state_of(folder).over
-        runs.append(compute(folder))
-        if over:
+        state = known_state(folder)
+        runs.append(compute(folder, state=state))
+        if state not in GOING_ON:
             runs[-1].refuse_if_nothing_is_known()
     if as_json and len(runs) > 1:
         show_json({"runs": [metrics.to_json() for metrics in runs]})

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..pages import charts, compare_charts, page
 from ..pages.plot import Chart
 from ..pages.png import png_of
+from ..provisioner.runs import known_state
 from ..results.compare import compare, entry_of
 from ..results.export import export
 from ..results.extent import BUCKETS
@@ -84,7 +85,7 @@ def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> N
         UsageError: a file cannot be written, or the runs do not belong side by side.
         PreflightError: what draws PNG files is not installed.
     """
-    runs = [compute(folder, BUCKETS) for folder in folders]
+    runs = [compute(folder, BUCKETS, state=known_state(folder)) for folder in folders]
     if files.csv:
         write(files.csv, to_csv(runs))
     if not files.drawn:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ResultsInvalid, UsageError
-from ..results.node import state_of_all
+from ..results.node import GOING_ON, state_of_all
 from ..results.run import NodeStatus, RunFolder
 from .plan import read_plan
 from .transport import LocalTransport, Transport
@@ -33,7 +33,7 @@ class RunState:
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state not in {"starting", "running"}
+        return self.state not in GOING_ON
 
 
 class Watcher(Protocol):
@@ -136,6 +136,14 @@ def state_of(folder: RunFolder, transport: Transport | None = None) -> RunState:
     if status.final:
         return RunState(status.state, (status,))
     return RunState("stopped" if folder.stop_request.exists() else "lost", (status,))
+
+
+def known_state(folder: RunFolder) -> str | None:
+    """How a run stands, as `state_of` has it; None where a node's status cannot be read."""
+    try:
+        return state_of(folder).state
+    except ResultsInvalid:
+        return None
 
 
 def _surely_over(folder: RunFolder) -> bool:

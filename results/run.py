@@ -229,7 +229,7 @@ class RunFolder:
         raw = self._read_json(self.node_status(node))
         try:
             return status_from(raw)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
             raise ResultsInvalid(
                 f"{self.node_status(node)} is not a node status.",
                 why=f"{type(error).__name__}: {error}",

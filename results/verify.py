@@ -60,11 +60,11 @@ class Verdict:
         return not self.faults
 
 
-def verify(folder: RunFolder, reference: Reference | None = None) -> Verdict:
-    """Check a run folder against itself and against the catalogue's entry for its goal."""
+def verify(folder: RunFolder, reference: Reference | None = None, state: str | None = None) -> Verdict:
+    """Check a run folder against itself and against the catalogue's entry for its goal; `state` as for `compute`."""
     try:
         spec = folder.read_spec()
-        metrics = compute(folder)
+        metrics = compute(folder, state=state)
         stories = {r: story_of(r, p) for r in range(spec.ranks) if (p := folder.rank_events(r)).exists()}
     except ResultsInvalid as error:
         return Verdict(folder.run_id, (sanitise(f"{error.what} {error.why}"),), None)
