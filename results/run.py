@@ -17,6 +17,7 @@ from .files import write_text
 from .node import NodeStatus as NodeStatus
 from .node import RankFailure as RankFailure
 from .node import status_from
+from .spec_check import faults_of
 
 RUN_SCHEMA_VERSION = 1
 
@@ -279,16 +280,21 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
     known = {f.name for f in fields(RunSpec)}
     missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is f.default_factory is MISSING)
     if missing or not set(raw) <= known:
-        raise ResultsInvalid(
-            "The run's run.json is incomplete or was edited.",
-            why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
-            fix="Restore the file from a copy; the event logs beside it are not affected.",
-        )
-    lists = ("argv", "beside", "caveats", "node_names")
+        raise _edited(f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}")
+    tuples = {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
     try:
         rent = None if raw.get("rent") is None else Rent(**raw["rent"])
     except TypeError as error:
-        raise ResultsInvalid(
-            "The run's run.json was edited.", why=f"rent: {error}", fix="Restore the file from a copy."
-        ) from error
-    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in lists}, "rent": rent})
+        raise _edited(f"rent: {error}") from error
+    spec = RunSpec(**{**raw, **tuples, "rent": rent})
+    if faults := list(faults_of(spec)):
+        raise _edited("; ".join(faults[:3]))
+    return spec
+
+
+def _edited(why: str) -> ResultsInvalid:
+    return ResultsInvalid(
+        "The run's run.json is incomplete or was edited.",
+        why=why,
+        fix="Restore the file from a copy; the event logs beside it are not affected.",
+    )
