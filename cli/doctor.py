@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,12 +47,9 @@ def _settings() -> Iterator[Finding]:
     from ..errors import MlbError
     from . import config
 
-    known = {setting.variable for setting in config.SETTINGS.values()} | OTHER_VARIABLES
-    for name in sorted(set(os.environ) - known):
-        if name.startswith("MLB_"):
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            yield warn("settings", f"{name} is set and means nothing to mlb.{meant}", f"unset {name}")
+    for name, near in config.unknown_variables().items():
+        meant = f" Did you mean {near}?" if near else ""
+        yield warn("settings", f"{name} is set and means nothing to mlb.{meant}", f"unset {name}")
     try:
         for name in config.SETTINGS:
             config.resolve(name)
@@ -92,10 +87,3 @@ def _data() -> Iterator[Finding]:
             yield warn(name, f"{found.title}: {len(missing)} files are not here", fix)
         else:
             yield ok(name, f"{found.title} is here and sound")
-
-
-OTHER_VARIABLES = {
-    "MLB_HOME", "MLB_DEBUG", "MLB_TERRAFORM", "MLB_REQUIRE", "MLB_ACCEPT_GOLDEN", "MLB_AGENT_PID",
-    "MLB_PROVIDER_MIRROR",
-}  # fmt: skip
-"""Variables that are no settings but mean something to mlb or its tests."""

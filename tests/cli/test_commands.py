@@ -57,6 +57,12 @@ def test_the_catalogue(mlb: Mlb) -> None:
         (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
         (["bench", "task3a", "--backend", "mqi"], 2, ["one of gloo, mpi, nccl, ucc"]),
         (["bench", "task3a", "--steps", "0"], 2, ["--steps"]),
+        (["bench", "task3a", "--steps", "9" * 20], 2, ["--steps cannot be 9999", "finite number below 2^63"]),
+        (["bench", "task3a", "--hang-after", "inf"], 2, ["--hang-after cannot be inf"]),
+        (["bench", "task3a", "--hang-after", "nan"], 2, ["--hang-after"]),
+        (["bench", "task3a", "--seed", "9" * 26], 2, ["--seed", "a whole number from 0 to 10000000000000"]),
+        (["bench", "task3a", "--require-transport", "tpc"], 2, ["no transport 'tpc'", "mean 'tcp'?", "efa, ib, tcp"]),
+        (["bench", "task3a", "--goal", "smoke", "--recipe", "custom", "--set", "layers=0"], 2, ["from 1 to 256"]),
         (["bench", "attach"], 2, ["There is no run yet"]),
         (["report", "nosuch"], 2, ["no run 'nosuch'"]),
         (["frobnicate"], 2, ["frobnicate"]),
@@ -115,6 +121,17 @@ def test_a_data_file_cut_short_or_altered(mlb: Mlb, real_data: Path, tmp_path: P
     assert done.returncode == 3
     assert str(folder / "valid.txt") in done.stderr
     assert (folder / "valid.txt").exists(), "a user's file is never touched"
+
+
+def test_a_misspelt_variable_is_refused_and_a_strange_one_is_said(mlb: Mlb) -> None:
+    asked = ("bench", "task3a", "--goal", "smoke", "--data", "synthetic", "--dry-run")
+    done = mlb(*asked, MLB_RNAKS="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Did you mean MLB_RANKS?" in done.stderr
+    done = mlb(*asked, MLB_API_KEY="of the baseball league", MLB_DEBUG="0")
+    assert done.returncode == 0
+    assert "MLB_API_KEY is set and means nothing to mlb" in done.stderr
+    assert "MLB_DEBUG" not in done.stderr
 
 
 def test_errors_as_json(mlb: Mlb) -> None:

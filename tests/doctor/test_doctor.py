@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlb.cli.config import SETTINGS
-from mlb.cli.doctor import OTHER_VARIABLES
+from mlb.cli.config import OTHER_VARIABLES, SETTINGS
 from mlb.doctor import accounts, files, leftovers, machine, tools
 from mlb.doctor.finding import FAIL, OK, WARN, Place
 from mlb.infra.blueprint import Blueprint
