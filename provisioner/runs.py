@@ -74,6 +74,8 @@ def going_on(runs_dir: Path) -> list[RunFolder]:
 def find(runs_dir: Path, name: str | None) -> RunFolder:
     """The run called `name`: an id, the beginning or end of one, or a folder's path; the newest where None.
 
+    An id that only holds `name` in its middle counts where none begins or ends with it.
+
     Raises:
         UsageError: no run, or more than one, has that name.
         ResultsInvalid: it is a folder, but not of a run.
@@ -91,9 +93,11 @@ def find(runs_dir: Path, name: str | None) -> RunFolder:
         raise ResultsInvalid(
             f"{runs_dir / name} is not a run folder.", why="It has no run.json.", fix="`mlb runs` lists the runs."
         )
-    found = [r for r in runs if r.run_id == name] or [
-        r for r in runs if r.run_id.startswith(name) or r.run_id.endswith(name)
-    ]
+    found = (
+        [r for r in runs if r.run_id == name]
+        or [r for r in runs if r.run_id.startswith(name) or r.run_id.endswith(name)]
+        or [r for r in runs if name in r.run_id]
+    )
     if len(found) == 1:
         return found[0]
     if found:

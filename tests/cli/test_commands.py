@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlb import __version__
+from mlb.cli import bench_raw
 from mlb.tasks.catalogue import TASKS
 from support import Mlb
 
@@ -34,9 +35,12 @@ def test_help_and_cheap_commands_load_nothing_heavy(mlb: Mlb) -> None:
 
 
 def test_the_catalogue(mlb: Mlb) -> None:
-    assert "task3a" in mlb("bench", "list").stdout
+    listed = mlb("bench", "list").stdout
+    assert all(name in listed for name in ("task0a", "quick", *TASKS))
     tasks = {task["name"]: task for task in mlb.json("bench", "list")["tasks"]}
     assert set(tasks) == set(TASKS)
+    (raw,) = mlb.json("bench", "list")["without_training"]
+    assert (raw["name"], tuple(raw["goals"])) == (bench_raw.TASK, bench_raw.GOALS)
     task = tasks["task3a"]
     assert set(task["goals"]) == {"full", "light", "smoke"}
     assert task["goals"]["light"]["targets"]["wikitext-2"] == 90.0
@@ -46,7 +50,12 @@ def test_the_catalogue(mlb: Mlb) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task"]),
+        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task", "Tasks: task0a, task1a"]),
+        (
+            ["scale", "task0a", "--nodes", "1"],
+            2,
+            ["task0a measures collectives and trains nothing", "mlb bench task0a"],
+        ),
         (["bench", "attatch"], 2, ["no task 'attatch'"]),
         (["bench", "task3a", "--goal", "smok"], 2, ["no goal 'smok'", "Did you mean 'smoke'?", "full, light, smoke"]),
         (["bench", "task3a", "--goal", "full", "--data", "synthetic"], 2, ["no target", "real (wikitext-2)"]),

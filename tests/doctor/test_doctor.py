@@ -213,6 +213,15 @@ def test_every_variable_of_the_code_is_known() -> None:
     assert named <= OTHER_VARIABLES | {setting.variable for setting in SETTINGS.values()}
 
 
+def test_generated_text_is_offered_only_where_it_is_taken(patient: Patient) -> None:
+    fixes = {f["name"]: f["fix"] for f in patient.examine()["findings"] if f["name"].startswith("data of ")}
+    offered = {name: fix for name, fix in fixes.items() if "synthetic" in fix}
+    assert set(offered) == {"data of task3a"}
+    assert fixes["data of task1b"] == "mlb data prepare task1b --from DIR"
+    command = offered["data of task3a"].partition("without it: mlb ")[2].split()
+    assert patient.mlb(*command, "--dry-run", **patient.env).returncode == 0
+
+
 def test_small_shared_memory(tmp_path: Path) -> None:
     (found, *_) = machine.memory(Place(tmp_path, tmp_path, tmp_path, shm=tmp_path / "shm"))
     assert found.state == FAIL
