@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ResultsInvalid
 from .options import Json
 
 if TYPE_CHECKING:
+    from ..results.metrics import Metrics
     from ..results.run import RunFolder
 
 Runs = Annotated[
@@ -71,10 +73,14 @@ def report(
         report_files.export_one(folders, exports)
     if trackers:
         report_files.track(folders, trackers)
+    runs: list[Metrics] = []
     if files.any:
-        report_files.write_pages(folders, files, mixed=mixed)
+        runs = report_files.write_pages(folders, files, mixed=mixed)
     elif not (exports or trackers):
-        _show(folders, as_json=as_json, markdown=markdown)
+        runs = _show(folders, as_json=as_json, markdown=markdown)
+    if any(metrics.foreign_ranks for metrics in runs):
+        # The report says so itself, and is shown for what it is worth.
+        raise typer.Exit(ResultsInvalid.exit_code)
 
 
 def find_all(names: Sequence[str | None]) -> list[RunFolder]:
@@ -86,7 +92,7 @@ def find_all(names: Sequence[str | None]) -> list[RunFolder]:
     return list({folder.path.resolve(): folder for folder in folders}.values())
 
 
-def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> None:
+def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> list[Metrics]:
     from ..provisioner.runs import known_state
     from ..results.metrics import compute
     from ..results.node import GOING_ON
@@ -96,7 +102,7 @@ def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> Non
     from .console import show_json, show_text
     from .show import show_metrics
 
-    runs = []
+    runs: list[Metrics] = []
     for folder in folders:
         if is_raw(folder):
             show_raw(folder, as_json=as_json, markdown=markdown)
@@ -107,9 +113,10 @@ def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> Non
             runs[-1].refuse_if_nothing_is_known()
     if as_json and len(runs) > 1:
         show_json({"runs": [metrics.to_json() for metrics in runs]})
-        return
+        return runs
     for metrics in runs:
         if markdown:
             show_text(to_markdown(metrics))
         else:
             show_metrics(metrics, as_json)
+    return runs

@@ -79,6 +79,11 @@ class Metrics:
         """What the last evaluations found besides the quality, as the first rank logged it."""
         return self.records[0].details if self.records else {}
 
+    @property
+    def foreign_ranks(self) -> tuple[int, ...]:
+        """Those whose log is there and is of another run or another rank, as the warnings say."""
+        return tuple(record.rank for record in self.records if record.rank not in self.own_ranks)
+
     def refuse_if_nothing_is_known(self) -> None:
         """For a run that is over.
 
