@@ -93,7 +93,7 @@ def _data() -> Iterator[Finding]:
 
 def _stand_in(info: TaskInfo) -> str:
     """A way to train the task without its data, where it has a goal with a target on text that is generated."""
-    for goal in reversed(info.goals.values()):
+    for goal in reversed([*info.goals.values()]):
         if "synthetic" in goal.targets:
             return f"; or without it: mlb bench {info.name} --goal {goal.name} --data synthetic"
     return ""

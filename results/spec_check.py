@@ -27,9 +27,9 @@ def faults_of(spec: Any) -> Iterator[str]:
         yield f"nodes is {spec.nodes}; the {spec.ranks} ranks are spread evenly over 1 to {spec.ranks} nodes"
 
 
-def _of_wrong_type(value: Any) -> Iterator[str]:
+def _of_wrong_type(value: object) -> Iterator[str]:
     """The fields of a dataclass that do not hold what their annotations say."""
-    for name, kind in _hints(type(value)).items():
+    for name, kind in _hints(type(value)).items():  # type: ignore[arg-type]  # a class can be hashed
         if not _is(getattr(value, name), kind):
             yield name
 
@@ -51,7 +51,7 @@ def _is(value: Any, kind: Any) -> bool:
         return type(value) is kind and not any(_of_wrong_type(value))
     if kind in (int, float) and type(value) is int:
         # Beyond them no clock and no counter of ours goes, and a float cannot hold some.
-        return abs(value) < 2**_INT_BITS
+        return bool(abs(value) < 2**_INT_BITS)
     return type(value) is kind
 
 
