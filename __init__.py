@@ -12,6 +12,10 @@ The map of the house, in the order of the flow; each room's `__init__` says the 
     datasets/     find, download, verify, prepare, load                            (node; preparing is torch-free)
     aggregation/  communication patterns, one file each                            (node)
     results/      run folder -> event log -> metrics -> report                     (both sides, no torch)
+    doctor/       what can be wrong before the first run, and how to mend it       (controller, no torch)
+    pages/        metrics -> charts and pages that need nothing else               (controller, no torch)
+    dashboard/    fleets and runs, live, in a browser                              (controller, no torch)
+    benchmarks/   what is measured of mlb itself, with the numbers; not installed
     errors.py     the error tree, free to all
     option.py     what is written NAME[:OPTION=VALUE]: its options and their bounds, free to all
 """

@@ -8,7 +8,7 @@ from ..errors import PreflightError, UsageError
 from ..provisioner import health
 from ..provisioner.bootstrap import ReadyNode
 from ..provisioner.fleet import Fleet
-from ..provisioner.health_gate import NETWORKS, Limits
+from ..provisioner.health_gate import Limits
 from ..provisioner.ssh import SshTransport
 from .console import note
 from .request import Request
@@ -21,12 +21,10 @@ def limits_of(fleet: Fleet, request: Request) -> Limits | None:
     """What the nodes are held to; None where they are not to be checked.
 
     Raises:
-        UsageError: the transport that is required is none, or nobody is to look at it.
+        UsageError: a transport is required, and nobody is to look which is used.
         PreflightError: the fleet cannot have that transport.
     """
     wanted = request.require_transport or ""
-    if wanted and wanted not in NETWORKS:
-        raise UsageError(f"There is no transport {wanted!r}.", fix=f"--require-transport takes {', '.join(NETWORKS)}.")
     if wanted and request.skip_health:
         raise UsageError(
             "--require-transport and --skip-health contradict each other.",

@@ -10,12 +10,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..aggregation.catalogue import DEFAULT as DEFAULT_AGGREGATION
 from ..errors import UsageError
 from ..provisioner.shape import BACKENDS
+from ..results.spec_check import MAX_RANKS
 from .dirs import config_file
+
+MAX_SEED: Final = 10**13
+"""torch takes 64 bits, and a million streams are made of one seed (runners/rank.py, tasks/task3a.py)."""
+
+OTHER_VARIABLES: Final = frozenset(
+    {
+        # what users set, agents give their ranks, and containers get
+        "MLB_HOME", "MLB_DEBUG", "MLB_TERRAFORM", "MLB_PROVIDER_MIRROR", "MLB_AGENT_PID", "MLB_DEADLINE",
+        "MLB_AUTHORIZED_KEY",
+        # the tests'
+        "MLB_REQUIRE", "MLB_ACCEPT", "MLB_ACCEPT_GOLDEN", "MLB_TEST_CACHE", "MLB_SEQUENCES",
+    }
+)  # fmt: skip
+"""Variables that are no settings but mean something to mlb or its tests."""
+
+_SURELY_MEANT = 0.85
+"""A likeness to a setting's variable: `MLB_RNAKS`. Less alike may be another program's: it is not refused."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +70,12 @@ def _path(value: object) -> Path:
     return (value if isinstance(value, Path) else Path(_text(value))).expanduser()
 
 
-def _whole(low: int, value: object) -> int:
-    """A whole number from `low`; text is taken for the sake of environment variables."""
-    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+def _whole(low: int, high: int, value: object) -> int:
+    """A whole number from `low` to `high`; text is taken for the sake of environment variables."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,40}", value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"a whole number from {low}")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"a whole number from {low} to {high}")
     return value
 
 
@@ -73,7 +91,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("data", _text, "real", "`real`: the goal's own data set; or the name of one that stands in for it"),
         Setting("data_dir", _path, None, "folder that holds data sets, looked into before the cache"),
         Setting("goal", _text, None, "goal of a task; the task's own default where not set"),
-        Setting("ranks", partial(_whole, 1), None, "processes on each node; a GPU each, else 2"),
+        Setting("ranks", partial(_whole, 1, MAX_RANKS), None, "processes on each node; a GPU each, else 2"),
         Setting("fleet", _text, None, "fleet to run on, `local` for this machine; the current fleet where not set"),
         Setting("backend", partial(_one_of, BACKENDS), None, "nccl where there are GPUs, else gloo"),
         Setting(
@@ -83,7 +101,10 @@ SETTINGS: Mapping[str, Setting] = {
             "communication pattern, NAME[:OPTION=VALUE[:...]]",
         ),
         Setting(
-            "seed", partial(_whole, 0), None, "seed of weights, dropout and data order; the task's own where not set"
+            "seed",
+            partial(_whole, 0, MAX_SEED),
+            None,
+            "seed of weights, dropout and data order; the task's own where not set",
         ),
     )
 }
@@ -115,6 +136,29 @@ def resolve(name: str, flag: object = None) -> Resolved:
 def value(name: str, flag: object = None) -> Any:
     """The value of a setting, without its origin."""
     return resolve(name, flag).value
+
+
+def unknown_variables() -> dict[str, str]:
+    """Each `MLB_*` variable that is set and means nothing -> the one that may be meant, or nothing."""
+    known = OTHER_VARIABLES | {setting.variable for setting in SETTINGS.values()}
+    unknown = sorted(name for name in set(os.environ) - known if name.startswith("MLB_"))
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in unknown}
+
+
+def meaningless_variables() -> list[str]:
+    """The `MLB_*` variables that mean nothing, for a command that takes settings: somebody may count on one.
+
+    Raises:
+        UsageError: one is a setting's, misspelt.
+    """
+    unknown = list(unknown_variables())
+    for name in unknown:
+        if near := difflib.get_close_matches(name, [s.variable for s in SETTINGS.values()], 1, _SURELY_MEANT):
+            raise UsageError(
+                f"{name} is set and means nothing to mlb. Did you mean {near[0]}?",
+                fix=f"Rename it, or take it away: unset {name}. `mlb config` shows all settings.",
+            )
+    return unknown
 
 
 def _checked(setting: Setting, raw: object, place: str) -> Any:

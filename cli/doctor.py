@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +11,7 @@ from .options import Json
 
 if TYPE_CHECKING:
     from ..doctor.finding import Finding
+    from ..tasks.catalogue import TaskInfo
 
 _FAULTS_FOUND = 3
 
@@ -49,12 +48,9 @@ def _settings() -> Iterator[Finding]:
     from ..errors import MlbError
     from . import config
 
-    known = {setting.variable for setting in config.SETTINGS.values()} | OTHER_VARIABLES
-    for name in sorted(set(os.environ) - known):
-        if name.startswith("MLB_"):
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            yield warn("settings", f"{name} is set and means nothing to mlb.{meant}", f"unset {name}")
+    for name, near in config.unknown_variables().items():
+        meant = f" Did you mean {near}?" if near else ""
+        yield warn("settings", f"{name} is set and means nothing to mlb.{meant}", f"unset {name}")
     try:
         for name in config.SETTINGS:
             config.resolve(name)
@@ -88,14 +84,16 @@ def _data() -> Iterator[Finding]:
         if broken:
             yield fail(name, "; ".join(broken[:3]), f"Delete it, then: mlb data prepare {info.name}")
         elif missing:
-            fix = f"mlb data prepare {info.name}, or --data synthetic"
+            bring = "" if found.sources else " --from DIR"
+            fix = f"mlb data prepare {info.name}{bring}{_stand_in(info)}"
             yield warn(name, f"{found.title}: {len(missing)} files are not here", fix)
         else:
             yield ok(name, f"{found.title} is here and sound")
 
 
-OTHER_VARIABLES = {
-    "MLB_HOME", "MLB_DEBUG", "MLB_TERRAFORM", "MLB_REQUIRE", "MLB_ACCEPT_GOLDEN", "MLB_AGENT_PID",
-    "MLB_PROVIDER_MIRROR",
-}  # fmt: skip
-"""Variables that are no settings but mean something to mlb or its tests."""
+def _stand_in(info: TaskInfo) -> str:
+    """A way to train the task without its data, where it has a goal with a target on text that is generated."""
+    for goal in reversed([*info.goals.values()]):
+        if "synthetic" in goal.targets:
+            return f"; or without it: mlb bench {info.name} --goal {goal.name} --data synthetic"
+    return ""

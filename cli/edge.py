@@ -10,28 +10,49 @@ import traceback
 from pathlib import Path
 
 from ..errors import MlbError
+from . import streams
+from .dirs import unusable
 
 INTERRUPTED = 130
 
 
 def run() -> int:
     """Run the command line and return its exit code."""
+    streams.open_streams()
+    code = 0
     try:
-        from .app import app
+        code = _command()
+        # What is still held back would fail when Python ends, with a traceback and a code of its own.
+        sys.stdout.flush()
+    except streams.ReaderGone:
+        streams.silence()
+    except streams.OutputLost as error:
+        streams.silence()
+        code = _report(error, as_json=False)
+    return code
 
-        result = app(prog_name="mlb", standalone_mode=True)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except MlbError as error:
-        return _report(error)
+
+def _command() -> int:
+    try:
+        try:
+            from .app import app
+
+            result = app(prog_name="mlb", standalone_mode=True)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, BrokenPipeError):
+                # Typer ends with 1 and no word for any pipe that breaks; ours to standard output are none of these.
+                raise stop.__context__ from None
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`mlb runs | head`); keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (streams.ReaderGone, streams.OutputLost):
+        raise
+    except MlbError as error:
+        return _report(error, as_json="--json" in sys.argv)
+    except OSError as error:
+        return _report(unusable(error) or _internal(error), as_json="--json" in sys.argv)
     except Exception as error:  # noqa: BLE001  # the one place where any error may end
-        return _report(_internal(error))
+        return _report(_internal(error), as_json="--json" in sys.argv)
     return result if isinstance(result, int) else 0
 
 
@@ -40,10 +61,10 @@ def debugging() -> bool:
     return "--debug" in sys.argv or os.environ.get("MLB_DEBUG", "") not in ("", "0")
 
 
-def _report(error: MlbError) -> int:
+def _report(error: MlbError, *, as_json: bool) -> int:
     if debugging():
         traceback.print_exception(error)
-    if "--json" in sys.argv:
+    if as_json:
         fields = {"what": error.what, "why": error.why, "fix": error.fix, "exit_code": error.exit_code}
         print(json.dumps({"schema_version": 1, "error": fields}))  # noqa: T201
     else:

@@ -60,7 +60,7 @@ def settle(folder: RunFolder, state: RunState) -> Metrics:
         RunFailed, Interrupted: the run failed, or was stopped or interrupted.
     """
     let_go(folder)
-    metrics = compute(folder)
+    metrics = compute(folder, state=state.state)
     write_json(folder.metrics, metrics.to_json())
     if state.state in ("failed", "lost", "hang"):
         raise _failure(folder, state, metrics)

@@ -115,7 +115,9 @@ class LiveView:
         spent_ns = sum(step.step_ns for step in self._recent)
         per_ns = self.spec.ranks / spent_ns if spent_ns else 0.0
         tokens, samples = sum(step.tokens for step in self._recent), sum(step.samples for step in self._recent)
-        return f"{1e9 * tokens * per_ns:,.0f} tokens/s, {1e9 * samples * per_ns:,.0f} samples/s"
+        of_samples = f"{1e9 * samples * per_ns:,.0f} samples/s"
+        # Images and rows have no tokens of their own: both count the same.
+        return of_samples if tokens in (0, samples) else f"{1e9 * tokens * per_ns:,.0f} tokens/s, {of_samples}"
 
     def _split(self) -> str:
         total = sum((step.phases for step in self._recent), Counter[str]())

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ResultsInvalid
 from .options import Json
 
 if TYPE_CHECKING:
+    from ..results.metrics import Metrics
     from ..results.run import RunFolder
 
 Runs = Annotated[
@@ -79,10 +81,14 @@ def report(
         report_files.export_one(folders, exports)
     if trackers:
         report_files.track(folders, trackers)
+    runs: list[Metrics] = []
     if files.any:
-        report_files.write_pages(folders, files, mixed=mixed)
+        runs = report_files.write_pages(folders, files, mixed=mixed)
     elif not (exports or trackers):
-        _show(folders, as_json=as_json, markdown=markdown)
+        runs = _show(folders, as_json=as_json, markdown=markdown)
+    if any(metrics.foreign_ranks for metrics in runs):
+        # The report says so itself, and is shown for what it is worth.
+        raise typer.Exit(ResultsInvalid.exit_code)
 
 
 def find_all(names: Sequence[str | None]) -> list[RunFolder]:
@@ -100,28 +106,30 @@ def _is_raw(folder: RunFolder) -> bool:
     return is_raw(folder)
 
 
-def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> None:
-    from ..provisioner.runs import state_of
+def _show(folders: Sequence[RunFolder], *, as_json: bool, markdown: bool) -> list[Metrics]:
+    from ..provisioner.runs import known_state
     from ..results.metrics import compute
+    from ..results.node import GOING_ON
     from ..results.report import to_markdown
     from .bench_raw import show as show_raw
     from .console import show_json, show_text
     from .show import show_metrics
 
-    runs = []
+    runs: list[Metrics] = []
     for folder in folders:
         if _is_raw(folder):
             show_raw(folder, as_json=as_json, markdown=markdown)
             continue
-        over = state_of(folder).over
-        runs.append(compute(folder))
-        if over:
+        state = known_state(folder)
+        runs.append(compute(folder, state=state))
+        if state not in GOING_ON:
             runs[-1].refuse_if_nothing_is_known()
     if as_json and len(runs) > 1:
         show_json({"runs": [metrics.to_json() for metrics in runs]})
-        return
+        return runs
     for metrics in runs:
         if markdown:
             show_text(to_markdown(metrics))
         else:
             show_metrics(metrics, as_json)
+    return runs

@@ -11,12 +11,13 @@ from ..errors import UsageError
 from ..pages import charts, compare_charts, page
 from ..pages.plot import Chart
 from ..pages.png import png_of
+from ..provisioner.runs import known_state
 from ..results.compare import compare, entry_of
 from ..results.export import export
 from ..results.extent import BUCKETS
 from ..results.files import write_bytes
 from ..results.flat import to_csv
-from ..results.metrics import compute
+from ..results.metrics import Metrics, compute
 from ..results.run import RunFolder
 from .console import note, show_text
 
@@ -77,23 +78,24 @@ def track(folders: Sequence[RunFolder], places: Mapping[str, str]) -> None:
             note(f"{place}: {points:,} points of {folder.run_id}")
 
 
-def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> None:
-    """Write the page of one run, or of several side by side; their numbers; their pictures.
+def write_pages(folders: Sequence[RunFolder], files: Files, *, mixed: bool) -> list[Metrics]:
+    """Write the page of one run, or of several side by side; their numbers; their pictures. Gives their metrics.
 
     Raises:
         UsageError: a file cannot be written, or the runs do not belong side by side.
         PreflightError: what draws PNG files is not installed.
     """
-    runs = [compute(folder, BUCKETS) for folder in folders]
+    runs = [compute(folder, BUCKETS, state=known_state(folder)) for folder in folders]
     if files.csv:
         write(files.csv, to_csv(runs))
     if not files.drawn:
-        return
+        return runs
     if len(runs) > 1:
         made = compare([entry_of(*one) for one in zip(folders, runs, strict=True)], mixed=mixed)
         write_drawn(files, page.comparison_page(made), compare_charts.charts_of_comparison(made))
     else:
         write_drawn(files, page.run_page(folders[0], runs[0]), charts.charts_of(runs[0]))
+    return runs
 
 
 def write_drawn(files: Files, html: str, drawn: Sequence[Chart]) -> None:

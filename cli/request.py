@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Annotated, Any, get_type_hints
@@ -11,7 +12,9 @@ import typer
 from typer.models import OptionInfo
 
 from ..aggregation.catalogue import DEFAULT as DEFAULT_AGGREGATION
+from ..errors import UsageError, did_you_mean
 from . import config
+from .console import note
 from .options import DataDir, Offline, Oversubscribe, Queue, RequireTransport, SkipHealth, Wheelhouse
 from .options import FleetName as FleetName
 
@@ -132,9 +135,12 @@ def request_from(task: str, given: dict[str, Any]) -> Request:
     """The request that was typed; what was not comes from the settings.
 
     Raises:
-        UsageError: a setting's value is not valid.
+        UsageError: an option's or a setting's value is not valid, or a setting's variable is misspelt.
     """
+    for name in config.meaningless_variables():
+        note(f"warning: {name} is set and means nothing to mlb")
     values = {name: config.value(name, value) if name in config.SETTINGS else value for name, value in given.items()}
+    _refuse_what_no_run_can_have(values)
     return Request(task, **{**values, "settings": tuple(given.get("settings") or ())})
 
 
@@ -147,6 +153,24 @@ def typed(given: dict[str, Any]) -> list[str]:
 def was_given(name: str, value: Any) -> bool:
     """Whether an option's value is another one than it has where it is left out."""
     return value not in (None, (), [], _default(name))
+
+
+def _refuse_what_no_run_can_have(values: dict[str, Any]) -> None:
+    """What would be found out on the nodes only, or on none of them."""
+    for name, value in values.items():
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if endless or (type(value) is int and abs(value) >= 2**63):
+            raise UsageError(
+                f"--{request_options()[name].flag} cannot be {value}.", fix="It has to be a finite number below 2^63."
+            )
+    if transport := values.get("require_transport"):
+        from ..provisioner.health_gate import NETWORKS
+
+        if transport not in NETWORKS:
+            raise UsageError(
+                f"There is no transport {transport!r}.{did_you_mean(transport, NETWORKS)}",
+                fix=f"--require-transport takes {', '.join(NETWORKS)}.",
+            )
 
 
 def _default(name: str) -> Any:

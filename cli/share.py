@@ -57,13 +57,14 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute every claim of FILE... from its raw logs, and name each fault."""
+    from ..provisioner.runs import known_state
     from ..results.verify import across
     from ..results.verify import verify as check
     from .console import show_json
 
     with ExitStack() as stack:
         folders = list(_opened(stack, what, limit_gib))
-        verdicts = [check(folder, _reference(folder)) for folder in folders]
+        verdicts = [check(folder, _reference(folder), known_state(folder)) for folder in folders]
         together = across(list(zip(verdicts, folders, strict=True)))
     if as_json:
         runs = [{"run": v.run_id, "sound": v.sound, "faults": list(v.faults)} for v in verdicts]

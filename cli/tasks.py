@@ -10,9 +10,16 @@ from .console import show_json, show_table
 def show_tasks(as_json: bool) -> None:
     """Print the catalogue."""
     if as_json:
-        show_json({"tasks": [catalogue.to_json(info) for info in catalogue.TASKS.values()]})
+        measures = {"name": catalogue.RAW, "goals": dict(catalogue.RAW_GOALS)}
+        show_json(
+            {"tasks": [catalogue.to_json(info) for info in catalogue.TASKS.values()], "without_training": [measures]}
+        )
         return
     rows = [
+        (catalogue.RAW * first, "collectives alone" * first, goal, "", about)
+        for first, (goal, about) in zip((True, False), catalogue.RAW_GOALS.items(), strict=True)
+    ]
+    rows += [
         (info.name if first else "", info.title if first else "", goal.name, _target(goal), goal.about)
         for info in catalogue.TASKS.values()
         for first, goal in ((i == 0, g) for i, g in enumerate(info.goals.values()))

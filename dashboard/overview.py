@@ -75,7 +75,7 @@ class Overview:
             "result": "",
         }
         if state.over:
-            row["result"] = _result(folder, spec.resumed_run)
+            row["result"] = _result(folder, state.state, spec.resumed_run)
             self._over[folder.run_id] = row
         return row
 
@@ -131,11 +131,11 @@ def _machine(fleet: fleets.Fleet) -> str:
     return f"{used} GPUs on each" if used not in ("", "0") else ""
 
 
-def _result(folder: RunFolder, resumed_run: str) -> str:
+def _result(folder: RunFolder, state: str, resumed_run: str) -> str:
     """The headline of a run that is over; a resumed one has no time of a whole training."""
     try:
         # Of a run that nobody attended to its end there is no metrics.json; its logs say the same, once.
-        metrics = json.loads(_claimed(folder)) if folder.metrics.exists() else compute(folder).to_json()
+        metrics = json.loads(_claimed(folder)) if folder.metrics.exists() else compute(folder, state=state).to_json()
         status, seconds = metrics["status"], metrics.get("time_to_target_s")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, MlbError) as error:
         return sanitise(f"unreadable: {error}", 80)

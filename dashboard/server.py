@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import MlbError, UsageError
 from ..pages.page import comparison_page, page, run_page
-from ..provisioner.runs import find
+from ..provisioner.runs import find, known_state
 from ..results import archive
 from ..results.compare import compare, entry_of
 from ..results.extent import BUCKETS
@@ -211,7 +211,7 @@ class _Pages:
 
     def _report(self, run: str) -> str:
         folder = find(self.home.runs_dir, run)
-        return run_page(folder, compute(folder, BUCKETS))
+        return run_page(folder, compute(folder, BUCKETS, state=known_state(folder)))
 
     def _compare(self, names: Sequence[str], mixed: bool) -> str:
         folders = [find(self.home.runs_dir, name.replace("/", "")) for name in names]

@@ -41,6 +41,7 @@ class RunWatch:
         self._timeline = Timeline()
         self._recent: deque[dict[str, int]] = deque(maxlen=_RECENT)
         self._steps = self._epoch = 0
+        self._unit = "samples"
         self._doing = "starting"
         self._trouble = ""
         self._ended = False
@@ -80,6 +81,7 @@ class RunWatch:
             "doing": self._doing,
             "trouble": sanitise(self._trouble),
             "tokens_per_s": 1e9 * tokens * spec.ranks / recent_ns if recent_ns and not self._ended else None,
+            "unit": self._unit,
             "split": self._timeline.shares,
             "split_over_time": self._timeline.to_json(),
             "quality": [list(column) for column in zip(*self._quality, strict=True)] or [[], []],
@@ -123,6 +125,8 @@ class RunWatch:
             parts = {phase: (as_ns(fields.get(f"{phase}_ns")) or 0) / 1e9 for phase in keys.PHASES}
             bare = {"bare_steps": step_ns / 1e9}
             self._timeline.add(self._seconds(start_ns), step_ns / 1e9, bare if event.key == keys.BARE_STEP else parts)
+        if tokens not in (0, as_ns(fields.get("samples"))):
+            self._unit = "tokens"
         self._recent.append({"step_ns": step_ns, "tokens": tokens})
         at, loss = self._seconds(event.time_ns), as_number(fields.get("loss"))
         if loss is not None and math.isfinite(loss):

@@ -143,7 +143,8 @@ def split_by_rank(split: Split, communication: Communication | None = None) -> C
 
 def throughput(metrics: Metrics, series: Series) -> Chart | None:
     """Tokens (or samples) a second of all ranks, evaluations and pauses included."""
-    unit = "tokens" if series.amounts.get("tokens", np.zeros(1)).any() else "samples"
+    # Images and rows have no tokens of their own: both count the same.
+    unit = "samples" if metrics.tokens in (0, metrics.samples) else "tokens"
     if unit not in series.amounts:
         return None
     rates = series.amounts[unit] / series.width_s

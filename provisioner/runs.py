@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ResultsInvalid, UsageError
-from ..results.node import state_of_all
+from ..results.node import GOING_ON, state_of_all
 from ..results.run import NodeStatus, RunFolder
 from .plan import read_plan
 from .transport import LocalTransport, Transport
@@ -33,7 +33,7 @@ class RunState:
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state not in {"starting", "running"}
+        return self.state not in GOING_ON
 
 
 class Watcher(Protocol):
@@ -74,6 +74,8 @@ def going_on(runs_dir: Path) -> list[RunFolder]:
 def find(runs_dir: Path, name: str | None) -> RunFolder:
     """The run called `name`: an id, the beginning or end of one, or a folder's path; the newest where None.
 
+    An id that only holds `name` in its middle counts where none begins or ends with it.
+
     Raises:
         UsageError: no run, or more than one, has that name.
         ResultsInvalid: it is a folder, but not of a run.
@@ -91,9 +93,11 @@ def find(runs_dir: Path, name: str | None) -> RunFolder:
         raise ResultsInvalid(
             f"{runs_dir / name} is not a run folder.", why="It has no run.json.", fix="`mlb runs` lists the runs."
         )
-    found = [r for r in runs if r.run_id == name] or [
-        r for r in runs if r.run_id.startswith(name) or r.run_id.endswith(name)
-    ]
+    found = (
+        [r for r in runs if r.run_id == name]
+        or [r for r in runs if r.run_id.startswith(name) or r.run_id.endswith(name)]
+        or [r for r in runs if name in r.run_id]
+    )
     if len(found) == 1:
         return found[0]
     if found:
@@ -136,6 +140,14 @@ def state_of(folder: RunFolder, transport: Transport | None = None) -> RunState:
     if status.final:
         return RunState(status.state, (status,))
     return RunState("stopped" if folder.stop_request.exists() else "lost", (status,))
+
+
+def known_state(folder: RunFolder) -> str | None:
+    """How a run stands, as `state_of` has it; None where a node's status cannot be read."""
+    try:
+        return state_of(folder).state
+    except ResultsInvalid:
+        return None
 
 
 def _surely_over(folder: RunFolder) -> bool:

@@ -80,6 +80,11 @@ class Metrics:
         """What the last evaluations found besides the quality, as the first rank logged it."""
         return self.records[0].details if self.records else {}
 
+    @property
+    def foreign_ranks(self) -> tuple[int, ...]:
+        """Those whose log is there and is of another run or another rank, as the warnings say."""
+        return tuple(record.rank for record in self.records if record.rank not in self.own_ranks)
+
     def refuse_if_nothing_is_known(self) -> None:
         """For a run that is over.
 
@@ -155,11 +160,12 @@ class Metrics:
         return plain
 
 
-def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
+def compute(folder: RunFolder, buckets: int = 0, *, state: str | None = None) -> Metrics:
     """The metrics of the run in `folder`, finished or not.
 
     Args:
         buckets: of its series, which takes a quarter more time; 0 for none.
+        state: how the run stands, where somebody looked at its processes (see `status_of`).
 
     Raises:
         ResultsInvalid: it is no run folder, or a log in it cannot be read or has a format of another version.
@@ -175,7 +181,7 @@ def compute(folder: RunFolder, buckets: int = 0) -> Metrics:
     split = split_of(records, zero)
     quality = quality_of(spec, records, zero)
     reached = quality.reached
-    status = status_of(records, nodes, reached is not None)
+    status = status_of(records, nodes, reached is not None, state)
     consistency = consistency_of(spec, records)
     doubts = doubts_about(spec, reduction, communication, status == RUNNING)
     warnings = [*warnings_of(spec, status, records, nodes, split), *walls, *warnings_about(consistency), *doubts]

@@ -13,6 +13,9 @@ FINAL_STATES = ("succeeded", "failed", "hang", "interrupted", "aborted", "stoppe
 """How an agent can end: `aborted` is a node that ended because another one did, `interrupted` one whose machine
 was taken away or announced to be."""
 
+GOING_ON = ("starting", "running")
+"""How a run stands that is not over."""
+
 
 @dataclass(frozen=True)
 class RankFailure:
@@ -74,11 +77,16 @@ class NodeStatus:
 
 
 def status_from(raw: Mapping[str, Any]) -> NodeStatus:
-    """The status that an agent wrote; raises TypeError, KeyError, ValueError or AttributeError if it is none."""
+    """The status that an agent wrote.
+
+    Raises TypeError, KeyError, ValueError, OverflowError or AttributeError if it is none. The numbers that name a
+    process are made sure of: its file in /proc is looked up by them.
+    """
     failures = (
         RankFailure(**{**failure, "last_lines": tuple(failure["last_lines"])}) for failure in raw.get("failures", ())
     )
     read = {
+        **{name: int(raw[name]) for name in ("agent_pid", "agent_start_ticks")},
         "rank_pids": {int(rank): int(pid) for rank, pid in raw.get("rank_pids", {}).items()},
         "failures": tuple(failures),
         **{name: tuple(int(number) for number in raw.get(name, ())) for name in ("lost", "suspects")},

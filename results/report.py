@@ -14,6 +14,7 @@ from .split import PARTS, Split
 from .table import Report, Table, markdown_of, text_of
 from .tail import last_lines
 from .text import count, duration, ranges, sanitise, sanitise_lines
+from .throughput import rate_words, work_words
 from .verdict import (
     FAILED,
     GOAL_MISSED,
@@ -137,13 +138,13 @@ def _times(metrics: Metrics) -> Iterator[tuple[str, str]]:
 
 def _work(metrics: Metrics) -> Iterator[tuple[str, str]]:
     rates, quality = metrics.throughput, metrics.quality
-    trained = (count(metrics.epochs, "epoch"), count(metrics.steps, "step"), count(metrics.tokens, "token"))
-    yield "Trained", ", ".join(trained)
+    work = work_words(metrics.tokens, metrics.samples)
+    yield "Trained", f"{count(metrics.epochs, 'epoch')}, {count(metrics.steps, 'step')}, {work}"
     skipped = f"without {count(rates.warmup_steps, 'warm-up step')}" if rates.warmup_steps else "no warm-up steps"
     if rates.tokens_per_s is not None:
-        yield "Throughput", f"{_rates(rates.tokens_per_s, rates.samples_per_s)} ({skipped}; all ranks)"
-    if rates.warmup_steps and rates.tokens_per_s_with_warmup is not None:
-        yield "  with warm-up", _rates(rates.tokens_per_s_with_warmup, rates.samples_per_s_with_warmup)
+        yield "Throughput", f"{rate_words(rates.tokens_per_s, rates.samples_per_s)} ({skipped}; all ranks)"
+    if rates.warmup_steps and rates.samples_per_s_with_warmup is not None:
+        yield "  with warm-up", rate_words(rates.tokens_per_s_with_warmup, rates.samples_per_s_with_warmup)
     if quality.final:
         yield f"Last {sanitise(metrics.spec.metric)}", _quality(metrics, quality.final) + _at(quality.final)
     if quality.test:
@@ -286,10 +287,6 @@ def _number(value: float, digits: int = 4) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:,.3f}"
-
-
-def _rates(tokens_per_s: float | None, samples_per_s: float | None) -> str:
-    return f"{tokens_per_s or 0:,.0f} tokens/s, {samples_per_s or 0:,.1f} samples/s"
 
 
 def _of_test(metric: str) -> str:

@@ -17,6 +17,7 @@ from .files import write_text
 from .node import NodeStatus as NodeStatus
 from .node import RankFailure as RankFailure
 from .node import status_from
+from .spec_check import edited, faults_of
 
 RUN_SCHEMA_VERSION = 1
 
@@ -232,7 +233,7 @@ class RunFolder:
         raw = self._read_json(self.node_status(node))
         try:
             return status_from(raw)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
             raise ResultsInvalid(
                 f"{self.node_status(node)} is not a node status.",
                 why=f"{type(error).__name__}: {error}",
@@ -282,16 +283,13 @@ def _spec_from(raw: dict[str, Any]) -> RunSpec:
     known = {f.name for f in fields(RunSpec)}
     missing = sorted(f.name for f in fields(RunSpec) if f.name not in raw and f.default is f.default_factory is MISSING)
     if missing or not set(raw) <= known:
-        raise ResultsInvalid(
-            "The run's run.json is incomplete or was edited.",
-            why=f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}",
-            fix="Restore the file from a copy; the event logs beside it are not affected.",
-        )
-    lists = ("argv", "backends", "beside", "caveats", "node_names")
+        raise edited(f"missing: {missing or 'nothing'}; unknown: {sorted(set(raw) - known) or 'nothing'}")
+    tuples = {name: tuple(value) for name, value in raw.items() if isinstance(value, list)}
     try:
         rent = None if raw.get("rent") is None else Rent.from_json(raw["rent"])
     except TypeError as error:
-        raise ResultsInvalid(
-            "The run's run.json was edited.", why=f"rent: {error}", fix="Restore the file from a copy."
-        ) from error
-    return RunSpec(**{**raw, **{name: tuple(raw.get(name, ())) for name in lists}, "rent": rent})
+        raise edited(f"rent: {error}") from error
+    spec = RunSpec(**{**raw, **tuples, "rent": rent})
+    if faults := list(faults_of(spec)):
+        raise edited("; ".join(faults[:3]))
+    return spec

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .rank import RankRecord, StepTotals
+from .text import count
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ def throughput_of(records: Sequence[RankRecord], ranks: int) -> Throughput:
         samples_per_s_with_warmup=_rate([t.samples for t in everything], everything, ranks),
         warmup_steps=max((r.warm_up.steps for r in records), default=0),
     )
+
+
+def work_words(tokens: int, samples: int) -> str:
+    """How much was trained on, for people: tokens where they are no other name of samples, as for images."""
+    return count(samples, "sample") if tokens in (0, samples) else count(tokens, "token")
+
+
+def rate_words(tokens_per_s: float | None, samples_per_s: float | None) -> str:
+    """A rate for people, with tokens beside the samples where they differ."""
+    of_samples = f"{samples_per_s or 0:,.1f} samples/s"
+    return of_samples if tokens_per_s in (None, 0, samples_per_s) else f"{tokens_per_s:,.0f} tokens/s, {of_samples}"
 
 
 def _rate(amounts: Sequence[int], totals: Sequence[StepTotals], ranks: int) -> float | None:

@@ -8,6 +8,7 @@ from typing import Final
 from .cause import FailureCause as FailureCause
 from .cause import failure_of as failure_of
 from .health import LogHealth
+from .node import GOING_ON
 from .rank import RankRecord
 from .run import NodeStatus, RunSpec
 from .split import TOLERANCE_PERCENT, Split
@@ -32,18 +33,23 @@ FAILURES: Final = (FAILED, HANG, INTERRUPTED)
 _CLOCK_STEP_NS = 50_000_000
 
 
-def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: bool) -> str:
-    """One of `STATUSES`; `met` says whether an evaluation reached the target.
+def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: bool, state: str | None = None) -> str:
+    """One of `STATUSES`.
 
     What the agents saw counts first: a rank that is killed cannot log it. A result that was reached before
     somebody stopped the run stays a result.
+
+    Args:
+        met: whether an evaluation reached the target.
+        state: how the run stands for who can look at its processes (`lost`, where they are gone without a word); None
+            where nobody looked: then one that its agents last called running counts as running.
     """
     reasons = [record.stopped for record in records if record.stopped is not None]
     ended = bool(reasons) and reasons[0] != "stopped"
-    states = {node.state for node in nodes}
-    for state in (INTERRUPTED, HANG, FAILED):
-        if state in states:
-            return state
+    states = {state, *(node.state for node in nodes)}
+    for gravest in (INTERRUPTED, HANG, FAILED):
+        if gravest in states:
+            return gravest
     if "aborted" in states:
         return FAILED
     if "stopped" in states and not ended:
@@ -52,7 +58,8 @@ def status_of(records: Sequence[RankRecord], nodes: Sequence[NodeStatus], met: b
         return FAILED
     if reasons:
         return (GOAL_REACHED if met else GOAL_MISSED) if ended else STOPPED
-    return RUNNING if any(not node.final for node in nodes) else INCOMPLETE
+    going_on = any(not node.final for node in nodes) if state is None else state in GOING_ON
+    return RUNNING if going_on else INCOMPLETE
 
 
 def warnings_of(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UsageError, did_you_mean
 from . import recipes
@@ -20,17 +21,30 @@ if TYPE_CHECKING:
     from ..datasets.prepare import Prepared as Prepared
 
 
+RAW: Final = "task0a"
+"""Measures collectives alone: it trains nothing, and so is in no table of goals and recipes."""
+RAW_GOALS: Final[Mapping[str, str]] = MappingProxyType(
+    {"full": "4 bytes to 400 MB, each result checked", "quick": "a few sizes, in seconds: --quick"}
+)
+
+
 def task(name: str) -> TaskInfo:
-    """The task called `name`.
+    """The task called `name`, of those that train.
 
     Raises:
         UsageError: there is none; the message names the nearest and all valid ones.
     """
     info = TASKS.get(name)
-    if info is None:
+    if name == RAW:
         raise UsageError(
-            f"There is no task {name!r}.{did_you_mean(name, TASKS)}",
-            fix=f"Tasks: {', '.join(TASKS)}. `mlb bench list` describes them.",
+            f"{RAW} measures collectives and trains nothing: it does not go here.",
+            fix=f"mlb bench {RAW}, or a task that trains: {', '.join(TASKS)}.",
+        )
+    if info is None:
+        known = (RAW, *TASKS)
+        raise UsageError(
+            f"There is no task {name!r}.{did_you_mean(name, known)}",
+            fix=f"Tasks: {', '.join(known)}. `mlb bench list` describes them.",
         )
     return info
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from ..errors import UsageError, did_you_mean
-from . import named_schedules, optimisers
+from . import bounds, named_schedules, optimisers
 from .recipe1a import RECIPES_1A
 from .recipe1b import RECIPES_1B
 from .recipe2a import RECIPES_2A
@@ -62,7 +62,8 @@ def choose(task: str, recipe: str, settings: Mapping[str, str]) -> Choice:
     """Check a recipe's name and the user's settings of it.
 
     Raises:
-        UsageError: no such recipe or hyperparameter, a value of the wrong type, or a change of the reference.
+        UsageError: no such recipe or hyperparameter, a value that cannot be, values that do not go together, or a
+            change of the reference.
     """
     if recipe not in names(task):
         raise UsageError(
@@ -77,6 +78,11 @@ def choose(task: str, recipe: str, settings: Mapping[str, str]) -> Choice:
         )
     published = _published(task, recipe)
     changed = {key: _value(task, published, key, text) for key, text in settings.items()}
+    if fault := bounds.fault_together(replace(published, **changed)):
+        raise UsageError(
+            f"These hyperparameters of {task} do not go together: {fault}",
+            fix=f"Asked for: {', '.join(f'{key}={value}' for key, value in settings.items())}.",
+        )
     differing = {key: str(value) for key, value in changed.items() if value != getattr(published, key)}
     _check_momentum(task, build(task, recipe, differing))
     named = differing.get("optimiser", optimisers.RECIPES_OWN)
@@ -133,13 +139,14 @@ def _value(task: str, published: Any, key: str, text: str) -> object:
         )
     if text.lower() == "none" and kind in (int | None, float | None):
         return None
+    as_published = f"{key} is {getattr(published, key)!r} as published."
     try:
-        return _READERS[kind](text)
+        value: object = _READERS[kind](text)
     except (ValueError, KeyError) as error:
-        words = _IN_WORDS[kind]
-        raise UsageError(
-            f"{key}={text} is not {words}.", fix=f"{key} is {getattr(published, key)!r} as published."
-        ) from error
+        raise UsageError(f"{key}={text} is not {_IN_WORDS[kind]}.", fix=as_published) from error
+    if fault := bounds.fault_of(task, key, value):
+        raise UsageError(f"Nobody can train {task} with {key}={text}.", why=fault, fix=as_published)
+    return value
 
 
 _OWN_OPTIMISERS: Mapping[str, tuple[str, ...]] = MappingProxyType({"task1b": ("lars", "sgd")})

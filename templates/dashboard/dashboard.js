@@ -112,13 +112,13 @@ function open(name) {
 function run(data) {
   if (data.run !== shown) return;
   last.run = data;
-  const speed = data.tokens_per_s ? ", " + Math.round(data.tokens_per_s).toLocaleString("en") + " tokens/s now" : "";
+  const speed = data.tokens_per_s ? ", " + Math.round(data.tokens_per_s).toLocaleString("en") + " " + data.unit + "/s now" : "";
   byId("doing").textContent = data.doing + speed + (data.trouble ? " — " + data.trouble : "");
   byId("quality-title").textContent = data.metric + " (target " + data.target + ")";
   const target = data.quality[0].map(() => data.target);
   draw("quality", [data.quality[0], data.quality[1], target], [line(data.metric, BLUE, true), line("target", ORANGE, false)]);
   draw("loss", data.loss, [line("loss", BLUE, false)]);
-  draw("rate", data.rate, [line("tokens/s", BLUE, false)]);
+  draw("rate", data.rate, [line(data.unit + "/s", BLUE, false)]);
   const parts = Object.keys(COLOURS).filter((part) => data.split[part]);
   split(parts, data.split);
   stack("split-time", data.split_over_time, parts);

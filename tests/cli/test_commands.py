@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlb import __version__
+from mlb.cli import bench_raw
 from mlb.tasks.catalogue import TASKS
 from support import Mlb
 
@@ -34,9 +35,12 @@ def test_help_and_cheap_commands_load_nothing_heavy(mlb: Mlb) -> None:
 
 
 def test_the_catalogue(mlb: Mlb) -> None:
-    assert "task3a" in mlb("bench", "list").stdout
+    listed = mlb("bench", "list").stdout
+    assert all(name in listed for name in ("task0a", "quick", *TASKS))
     tasks = {task["name"]: task for task in mlb.json("bench", "list")["tasks"]}
     assert set(tasks) == set(TASKS)
+    (raw,) = mlb.json("bench", "list")["without_training"]
+    assert (raw["name"], tuple(raw["goals"])) == (bench_raw.TASK, bench_raw.GOALS)
     task = tasks["task3a"]
     assert set(task["goals"]) == {"full", "light", "smoke"}
     assert task["goals"]["light"]["targets"]["wikitext-2"] == 90.0
@@ -46,7 +50,12 @@ def test_the_catalogue(mlb: Mlb) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task"]),
+        (["bench", "task3b"], 2, ["no task 'task3b'", "Did you mean 'task", "Tasks: task0a, task1a"]),
+        (
+            ["scale", "task0a", "--nodes", "1"],
+            2,
+            ["task0a measures collectives and trains nothing", "mlb bench task0a"],
+        ),
         (["bench", "attatch"], 2, ["no task 'attatch'"]),
         (["bench", "task3a", "--goal", "smok"], 2, ["no goal 'smok'", "Did you mean 'smoke'?", "full, light, smoke"]),
         (["bench", "task3a", "--goal", "full", "--data", "synthetic"], 2, ["no target", "real (wikitext-2)"]),
@@ -57,6 +66,12 @@ def test_the_catalogue(mlb: Mlb) -> None:
         (["bench", "task3a", "--goal", "smoke", "--ranks", "5000"], 2, ["5000 ranks do not fit", "--oversubscribe"]),
         (["bench", "task3a", "--backend", "mqi"], 2, ["one of gloo, mpi, nccl, ucc"]),
         (["bench", "task3a", "--steps", "0"], 2, ["--steps"]),
+        (["bench", "task3a", "--steps", "9" * 20], 2, ["--steps cannot be 9999", "finite number below 2^63"]),
+        (["bench", "task3a", "--hang-after", "inf"], 2, ["--hang-after cannot be inf"]),
+        (["bench", "task3a", "--hang-after", "nan"], 2, ["--hang-after"]),
+        (["bench", "task3a", "--seed", "9" * 26], 2, ["--seed", "a whole number from 0 to 10000000000000"]),
+        (["bench", "task3a", "--require-transport", "tpc"], 2, ["no transport 'tpc'", "mean 'tcp'?", "efa, ib, tcp"]),
+        (["bench", "task3a", "--goal", "smoke", "--recipe", "custom", "--set", "layers=0"], 2, ["from 1 to 256"]),
         (["bench", "attach"], 2, ["There is no run yet"]),
         (["report", "nosuch"], 2, ["no run 'nosuch'"]),
         (["frobnicate"], 2, ["frobnicate"]),
@@ -115,6 +130,17 @@ def test_a_data_file_cut_short_or_altered(mlb: Mlb, real_data: Path, tmp_path: P
     assert done.returncode == 3
     assert str(folder / "valid.txt") in done.stderr
     assert (folder / "valid.txt").exists(), "a user's file is never touched"
+
+
+def test_a_misspelt_variable_is_refused_and_a_strange_one_is_said(mlb: Mlb) -> None:
+    asked = ("bench", "task3a", "--goal", "smoke", "--data", "synthetic", "--dry-run")
+    done = mlb(*asked, MLB_RNAKS="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Did you mean MLB_RANKS?" in done.stderr
+    done = mlb(*asked, MLB_API_KEY="of the baseball league", MLB_DEBUG="0")
+    assert done.returncode == 0
+    assert "MLB_API_KEY is set and means nothing to mlb" in done.stderr
+    assert "MLB_DEBUG" not in done.stderr
 
 
 def test_errors_as_json(mlb: Mlb) -> None:

@@ -27,6 +27,12 @@ def test_speed_and_split_of_all_ranks() -> None:
     )
 
 
+def test_images_have_no_tokens() -> None:
+    view = LiveView(example_spec(ranks=2))
+    view.add(0, Event("step", 1, 1, step(0).fields | {"tokens": 5}, 0))
+    assert "loss 2.000, perplexity 7.4, 1,000 samples/s | forward" in view.render()
+
+
 def test_an_evaluation_leaves_a_line() -> None:
     view = LiveView(example_spec(target=170.0))
     view.add(0, step(0))

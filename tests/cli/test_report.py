@@ -41,6 +41,34 @@ def test_html_csv_and_pictures(mlb: Mlb, tmp_path: Path) -> None:
     assert mlb("report", run, "--csv", "-").stdout == (tmp_path / "runs.csv").read_text()
 
 
+def test_a_run_whose_processes_are_gone_is_not_going_on(mlb: Mlb, tmp_path: Path) -> None:
+    story = Story(0).start().event("run_start").step(1, 1, 1, 1, 1, 1, 1)
+    run = str(Run(tmp_path, ranks=1).tell(story).node(state="running", agent_pid=2**22 + 1).folder.path)
+    assert mlb.json("bench", "status", run)["state"] == "lost"
+    assert "Incomplete in epoch 1" in mlb("report", run).stdout
+    assert "the run is incomplete" in mlb("report", run).stdout.casefold()
+    assert mlb("report", run, "--html", "page.html").returncode == 0
+    assert "Incomplete in epoch 1" in (tmp_path / "page.html").read_text()
+    faults = json.loads(mlb("verify", run, "--json").stdout)["runs"][0]["faults"]
+    assert "The run is not over." not in faults
+
+
+@pytest.mark.parametrize("other", [{"run_id": "b-run"}, {"rank": 3}])
+def test_a_log_of_another_run_or_rank_ends_with_12_behind_the_report(
+    mlb: Mlb, tmp_path: Path, other: dict[str, str | int]
+) -> None:
+    run = small_run(tmp_path)
+    assert mlb("report", str(run.folder.path)).returncode == 0
+    run.write(1, Story(**{"rank": 1, **other}).start().event("run_start").step(1, 1, 1, 1, 1, 1, 1).stop().bytes)
+    done = mlb("report", str(run.folder.path))
+    assert done.returncode == 12
+    assert "the folder mixes runs" in done.stdout
+    answer = mlb("report", str(run.folder.path), "--json")
+    assert (answer.returncode, json.loads(answer.stdout)["run_id"]) == (12, "a-run")
+    assert mlb("report", str(run.folder.path), "--html", "page.html").returncode == 12
+    assert (tmp_path / "page.html").exists()
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_no_cell_is_a_formula(mlb: Mlb, tmp_path: Path, start: str) -> None:
     text = start + "cmd|' /C calc'!A0,\"\n=2"

@@ -192,6 +192,7 @@ def test_a_killed_agent_takes_its_ranks_with_it(mlb: Mlb) -> None:
     done = mlb("bench", "attach")
     assert done.returncode == 7
     assert "gone without a result" in done.stderr
+    assert json.loads(folder.metrics.read_text())["status"] == mlb.json("report")["status"] == "incomplete"
 
 
 def test_a_run_that_misses_its_goal_says_so(mlb: Mlb, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,14 @@ def test_what_a_page_may_not_ask_for(asked: dict) -> None:
         actions.start(HOME, asked)
 
 
+def test_the_speed_of_images_is_in_samples(tmp_path: Path) -> None:
+    run = Run(tmp_path, ranks=1)
+    run.tell(Story(0).start().event("run_start").step(*[MS] * 7, samples=64, tokens=64))
+    watch = RunWatch(run.folder, run.spec)
+    assert watch.poll()
+    assert watch.to_json()["unit"] == "samples"
+
+
 def test_a_watch_reads_on_where_it_stopped(tmp_path: Path) -> None:
     run = Run(tmp_path, ranks=1)
     watch = RunWatch(run.folder, run.spec)
@@ -112,7 +120,7 @@ def test_a_watch_reads_on_where_it_stopped(tmp_path: Path) -> None:
     run.tell(story)
     assert watch.poll()
     assert not watch.poll()
-    assert watch.to_json()["steps"] == 1
+    assert (watch.to_json()["steps"], watch.to_json()["unit"]) == (1, "tokens")
     run.tell(story.step(*[MS] * 7).evaluate(420.0, MS).event("run_stop", status="success", reason="goal").stop())
     assert watch.poll()
     said = watch.to_json()

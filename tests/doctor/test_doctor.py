@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlb.cli.config import SETTINGS
-from mlb.cli.doctor import OTHER_VARIABLES
+from mlb.cli.config import OTHER_VARIABLES, SETTINGS
 from mlb.doctor import accounts, files, leftovers, machine, tools
 from mlb.doctor.finding import FAIL, OK, WARN, Place
 from mlb.infra.blueprint import Blueprint
@@ -212,6 +211,15 @@ def test_every_variable_of_the_code_is_known() -> None:
     texts = [p.read_text() for p in ROOT.glob("*/*.py") if p.parent.name not in ("tests", "benchmarks")]
     named = {name for text in texts for name in re.findall(r"\"(MLB_[A-Z_]+[A-Z])\"", text)}
     assert named <= OTHER_VARIABLES | {setting.variable for setting in SETTINGS.values()}
+
+
+def test_generated_text_is_offered_only_where_it_is_taken(patient: Patient) -> None:
+    fixes = {f["name"]: f["fix"] for f in patient.examine()["findings"] if f["name"].startswith("data of ")}
+    offered = {name: fix for name, fix in fixes.items() if "synthetic" in fix}
+    assert set(offered) == {"data of task3a"}
+    assert fixes["data of task1b"] == "mlb data prepare task1b --from DIR"
+    command = offered["data of task3a"].partition("without it: mlb ")[2].split()
+    assert patient.mlb(*command, "--dry-run", **patient.env).returncode == 0
 
 
 def test_small_shared_memory(tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ def test_every_word_of_the_event_log_is_documented() -> None:
     assert not {phase for phase in keys.PHASES if f"`{phase}_ns`" not in text}
 
 
+def test_every_decision_is_in_the_index_by_its_title() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("- ")]
+    expected = []
+    for path in sorted(folder.glob("[0-9]*.md")):
+        title = path.read_text().splitlines()[0].partition(". ")[2]
+        expected.append(f"- [{path.name[:4]}]({path.name}): {title}")
+    assert listed == expected, "docs/decisions/README.md: a line a decision, in order, with its title"
+
+
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     for setting in SETTINGS.values():

@@ -1,6 +1,7 @@
 """Who may import whom, read from the code: docs/decisions and the package's docstring say why."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,12 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_every_room_has_a_rule() -> None:
     assert set(ALLOWED) == ROOMS
+
+
+def test_every_room_is_on_the_map() -> None:
+    mapped = set(re.findall(r"^    (\w+)/ ", (ROOT / "__init__.py").read_text(), re.MULTILINE))
+    assert mapped >= ROOMS, "the docstring of __init__.py is the map of the house"
+    assert all((ROOT / name).is_dir() for name in mapped)
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))

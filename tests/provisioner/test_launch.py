@@ -59,6 +59,7 @@ def test_runs_are_found_by_id_part_and_path(tmp_path: Path) -> None:
     assert find(tmp_path, names[0]).run_id == names[0]
     assert find(tmp_path, "bbbbbb").run_id == names[1]
     assert find(tmp_path, "20260101").run_id == names[0]
+    assert find(tmp_path, "260101T").run_id == names[0]
     assert find(tmp_path, str(tmp_path / names[0])).run_id == names[0]
     with pytest.raises(UsageError, match="2 runs match"):
         find(tmp_path, "2026")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlb.pages.charts import throughput
 from mlb.results.metrics import compute
 from mlb.results.report import EVALUATIONS_SHOWN, last_words, render, to_markdown, to_text
 from mlb.results.table import Report, Table, markdown_of, text_of
@@ -23,6 +24,20 @@ def test_golden(small_run: Any, tmp_path: Path, name: str) -> None:
         golden.write_text(text)
     expected = golden.read_text() if golden.exists() else ""
     assert text == expected, f"{golden} differs; if the new one is right: MLB_ACCEPT_GOLDEN=1 pytest {__file__}"
+
+
+def test_images_have_no_tokens(story: Any, run_at: Any, tmp_path: Path) -> None:
+    """A task without text logs as many tokens as samples."""
+    tale = story().start().event("run_start").step(0, 0, S, 0, 0, 0, 0, samples=75_000, tokens=75_000).stop()
+    metrics = compute(run_at(tmp_path, ranks=1).tell(tale).folder, buckets=10)
+    text = to_text(metrics)
+    assert "1 step, 75,000 samples" in text
+    assert "75,000.0 samples/s" in text
+    assert "token" not in text
+    assert metrics.series is not None
+    chart = throughput(metrics, metrics.series)
+    assert chart is not None
+    assert chart.y_label == "samples/s"
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])

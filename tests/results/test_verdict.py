@@ -73,6 +73,29 @@ def test_status(
     assert told(metrics)
 
 
+@pytest.mark.parametrize(
+    ("state", "written", "status", "words"),
+    [
+        ("lost", "running", "incomplete", "Incomplete in epoch 1"),
+        ("lost", None, "incomplete", "Incomplete in epoch 1"),
+        ("stopped", "running", "stopped", "Stopped on request in epoch 1"),
+        ("running", "running", "running", "Running in epoch 1"),
+        ("starting", None, "running", "Running in epoch 1"),
+        (None, "running", "running", "Running in epoch 1"),
+        ("lost", "failed", "failed", "Failed in epoch 1"),
+    ],
+)
+def test_how_a_run_stands_is_stronger_than_what_its_agents_last_wrote(
+    story: Any, run_at: Any, tmp_path: Path, state: str | None, written: str | None, status: str, words: str
+) -> None:
+    run = run_at(tmp_path, ranks=1).tell(story(0).start().event("run_start").step(1, 1, 1, 1, 1, 1, 1))
+    if written:
+        run.node(state=written)
+    metrics = compute(run.folder, state=state)
+    assert metrics.status == status
+    assert words in told(metrics)
+
+
 def test_a_run_that_has_only_been_asked_for(run_at: Any, tmp_path: Path) -> None:
     metrics = compute(run_at(tmp_path).folder)
     assert metrics.status == "incomplete"

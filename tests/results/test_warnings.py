@@ -139,6 +139,10 @@ HOSTILE_STATUS = {
     "a state of a wrong type": '{"node":0,"state":1,"agent_pid":1,"agent_start_ticks":1,"started_unix_ns":1}',
     "pids of a wrong type": '{"node":0,"state":"failed","agent_pid":1,"agent_start_ticks":1,"started_unix_ns":1,'
     '"rank_pids":[]}',
+    "a number beyond all": '{"node":0,"state":"failed","agent_pid":1,"agent_start_ticks":1,"started_unix_ns":1,'
+    '"lost":[1e999]}',
+    "an agent's pid that is a path": '{"node":0,"state":"running","agent_pid":"../tmp","agent_start_ticks":1,'
+    '"started_unix_ns":1}',
     "failures of a wrong type": '{"node":0,"state":"failed","agent_pid":1,"agent_start_ticks":1,"started_unix_ns":1,'
     '"failures":5}',
     "an exit code of a wrong type": '{"node":0,"state":"failed","agent_pid":1,"agent_start_ticks":1,'

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 from mlb.errors import UsageError
-from mlb.tasks import catalogue, recipes
+from mlb.tasks import bounds, catalogue, recipes
 
 PUBLISHED = {
     "task1a": {"batch_per_rank": 128, "learning_rate": 0.02, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4,
@@ -46,6 +47,55 @@ def test_the_reference_is_closed() -> None:
     with pytest.raises(UsageError, match="The reference recipe of task1a is closed") as raised:
         recipes.choose("task1a", "reference", {"momentum": "0.8"})
     assert "--recipe custom" in raised.value.fix
+
+
+def numbers(task: str, recipe: str) -> dict[str, float]:
+    values = recipes.values(task, recipe).items()
+    return {name: value for name, value in values if isinstance(value, (int, float)) and not isinstance(value, bool)}
+
+
+@pytest.mark.parametrize("task", catalogue.TASKS)
+def test_every_number_has_bounds_and_every_published_value_lies_in_them(task: str) -> None:
+    for recipe in recipes.names(task):
+        for name, value in recipes.values(task, recipe).items():
+            if value is not None and not isinstance(value, (bool, str)):
+                assert bounds.bounds_of(task, name).hold(float(str(value))), (recipe, name)
+            assert bounds.fault_of(task, name, value) is None
+    kinds = get_type_hints(type(recipes.build(task, "reference", {})))
+    for name in (name for name, kind in kinds.items() if kind not in (bool, str)):
+        assert bounds.bounds_of(task, name), name
+
+
+@pytest.mark.parametrize("task", catalogue.TASKS)
+def test_no_number_may_be_next_to_its_bounds_on_the_wrong_side(task: str) -> None:
+    for name in numbers(task, "smoke"):
+        held = bounds.bounds_of(task, name)
+        for text in (held.low if held.above_low else held.low - 1, held.high + 1):
+            with pytest.raises(UsageError, match=f"Nobody can train {task} with {name}="):
+                recipes.choose(task, "smoke", {name: f"{int(text)}"})
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "valid"),
+    [
+        ("task3a", "batch_per_rank=0", "from 1 to 65,536"),
+        ("task3a", "batch_per_rank=1000000000", "from 1 to 65,536"),
+        ("task3a", "layers=0", "from 1 to 256"),
+        ("task3a", "hidden=-1", "from 1 to 65,536"),
+        ("task3a", "dropout_input=7", "from 0 to 0.99999"),
+        ("task3a", "learning_rate=-5", "from 0 to 10,000"),
+        ("task1b", "blocks=3-0-x", "3-4-6-3"),
+        ("task1a", "depth=21", "6 n + 2"),
+        ("task4b", "heads=3", "multiple of heads"),
+        ("task1a", "schedule=one-cycle", "cycle_epochs above 0"),
+    ],
+)
+def test_what_nobody_can_train_with_is_refused(task: str, setting: str, valid: str) -> None:
+    name, _, value = setting.partition("=")
+    with pytest.raises(UsageError) as refused:
+        recipes.choose(task, "custom", {name: value})
+    assert valid in str(refused.value)
+    assert setting in str(refused.value)
 
 
 def test_custom_starts_from_the_reference_and_names_what_differs() -> None:
