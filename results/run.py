@@ -112,7 +112,7 @@ class RunSpec:
         return range(node * self.ranks_per_node, (node + 1) * self.ranks_per_node)
 
     def node_of(self, rank: int) -> int:
-        return rank * self.nodes // self.ranks
+        return rank // self.ranks_per_node
 
     def name_of(self, node: int) -> str:
         """`node 2 (demo-2)`: the number that the logs use, and the fleet's name where there is one."""

@@ -120,7 +120,7 @@ def test_an_edited_rent_is_refused(tmp_path: Path) -> None:
     folder = rented(tmp_path)
     raw = json.loads(folder.spec.read_text())
     folder.spec.write_text(json.dumps({**raw, "rent": {"usd": 1}}))
-    with pytest.raises(ResultsInvalid, match=r"run\.json was edited"):
+    with pytest.raises(ResultsInvalid, match=r"run\.json is incomplete or was edited"):
         folder.read_spec()
 
 

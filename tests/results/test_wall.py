@@ -93,12 +93,6 @@ def test_checks_that_cannot_be_read_put_nothing_right(story: Any, run_at: Any, t
     assert not any("wall clock" in warning.lower() for warning in metrics.warnings)
 
 
-@pytest.mark.parametrize("nodes", [0, 1, 3])
-def test_a_number_of_nodes_that_cannot_be_is_no_crash(story: Any, run_at: Any, tmp_path: Path, nodes: int) -> None:
-    run = run_at(tmp_path, nodes=nodes).tell(*(story(rank).wait(S).start().stage("model", S).stop() for rank in (0, 1)))
-    assert compute(run.folder).split.wall_s == 2
-
-
 def test_what_lies_within_the_error_of_the_checks_is_left_alone(story: Any, run_at: Any, tmp_path: Path) -> None:
     run = told(run_at, story, tmp_path, ahead_s=(0, 0))
     check_health(run, a=(0.4, 0.5), b=(0.4, 0.5))
