@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from .comparison import Comparison, Entry, Fastest, Group, Pair
-from .measure_tables import interval_text, measure_tables, number_text, range_text
-from .statistics import CONFIDENCE, MINIMUM_RUNS, Difference, Sample, runs_for
+from .measure_tables import coverage_text, interval_text, measure_tables, number_text, range_text
+from .statistics import MINIMUM_RUNS, Difference, Sample, runs_for
 from .table import Report, Table
 from .text import count, duration, sanitise
 
@@ -108,7 +108,7 @@ def _verdict(difference: Difference, winner: str, pair: Pair, pairs: int) -> str
     if difference.interval is None or difference.p_value is None:
         return f"{difference.ratio:.3g} x{_TOO_FEW}"
     found = difference.interval
-    between = f"{100 * min(CONFIDENCE, found.coverage):.0f} % interval {found.low:.3g} to {found.high:.3g}"
+    between = f"{coverage_text(found)} interval {found.low:.3g} to {found.high:.3g}"
     numbers = f"{difference.ratio:.3g} x ({between}, p = {difference.p_value:.2g})"
     if winner:
         return f"{numbers}: {winner}"
@@ -209,7 +209,7 @@ def _said(times: Sample) -> str:
     if times.median is None:
         return "the target was not reached"
     found = times.interval
-    between = f" ({100 * min(CONFIDENCE, found.coverage):.0f} % interval {range_text(found)} s)" if found else ""
+    between = f" ({coverage_text(found)} interval {range_text(found)} s)" if found else ""
     return f"median time to target {duration(times.median)}{between}"
 
 

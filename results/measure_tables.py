@@ -8,7 +8,7 @@ from typing import Final
 from .comparison import Comparison, Effect, EffectOn, Group
 from .cost import at_most, cost_of
 from .measures import MEASURES
-from .statistics import Interval, Sample
+from .statistics import CONFIDENCE, Interval, Sample
 from .table import Table
 from .text import sanitise
 
@@ -112,14 +112,12 @@ def _ratio(on: EffectOn, pairs: int, comparisons: int) -> str:
     paired = on.ratio
     if paired.ratio is None:
         return f"{on.pairs} of {pairs}" if 0 < on.pairs < pairs else "-"
-    found = paired.interval
-    between = f" ({found.low:.3g} to {found.high:.3g}{covered(found)})" if found else ""
-    return f"{paired.ratio:.3g} x{between}{' *' if paired.decided(comparisons) else ''}"
+    return f"{paired.ratio:.3g} x{in_brackets(paired.interval)}{' *' if paired.decided(comparisons) else ''}"
 
 
 def interval_text(sample: Sample) -> str:
     """`1.2 to 1.4`; `1.2 to 1.4, 75 %` where it covers less than 95 %."""
-    return f"{range_text(sample.interval)}{covered(sample.interval)}" if sample.interval else "-"
+    return f"{range_text(sample.interval)}{_covered(sample.interval)}" if sample.interval else "-"
 
 
 def range_text(interval: Interval) -> str:
@@ -127,9 +125,21 @@ def range_text(interval: Interval) -> str:
     return f"{number_text(interval.low)} to {number_text(interval.high)}"
 
 
-def covered(interval: Interval) -> str:
+def in_brackets(interval: Interval | None, unit: float = 1.0) -> str:
+    """What is said after a ratio, in so many units: ` (1.2 to 1.4)`, ` (120 to 140, 75 %)`; nothing for None."""
+    if interval is None:
+        return ""
+    return f" ({unit * interval.low:.3g} to {unit * interval.high:.3g}{_covered(interval)})"
+
+
+def coverage_text(interval: Interval) -> str:
+    """`95 %`, or what an interval of few runs covers: `75 %`."""
+    return f"{100 * min(CONFIDENCE, interval.coverage):.0f} %"
+
+
+def _covered(interval: Interval) -> str:
     """What is said after an interval that covers less than 95 %: `, 75 %`."""
-    return "" if interval.full else f", {100 * interval.coverage:.0f} %"
+    return "" if interval.full else f", {coverage_text(interval)}"
 
 
 def number_text(value: float | None) -> str:

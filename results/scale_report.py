@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .matrix_compare import words_of
-from .measure_tables import covered, interval_text, number_text
+from .measure_tables import in_brackets, interval_text, number_text
 from .scale import Point, Scaling
 from .scale_fit import Fit, Prediction
 from .statistics import CONFIDENCE, Interval, Sample
@@ -153,7 +153,7 @@ def _target_row(p: Point) -> tuple[str, ...]:
         _whole(p.steps_to_target),
         _percent(p.statistical_efficiency, p.statistical_interval),
         _percent(p.rest),
-        number_text(p.time_speed_up) + _in_brackets(p.time_speed_up_interval),
+        number_text(p.time_speed_up) + in_brackets(p.time_speed_up_interval),
         number_text(p.price_index),
     )
 
@@ -250,13 +250,7 @@ def _bound(p: Point, text: str) -> str:
 
 
 def _percent(share: float | None, interval: Interval | None = None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}" + _in_brackets(interval, 100)
-
-
-def _in_brackets(interval: Interval | None, unit: float = 1.0) -> str:
-    if interval is None:
-        return ""
-    return f" ({unit * interval.low:.3g} to {unit * interval.high:.3g}{covered(interval)})"
+    return "-" if share is None else f"{100 * share:.1f}" + in_brackets(interval, 100)
 
 
 def _whole(sample: Sample) -> str:
