@@ -17,6 +17,22 @@ Options = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Of one number, both ends included."""
+
+    low: float
+    high: float
+    above_low: bool = False
+    """Whether `low` itself is not allowed."""
+
+    def hold(self, number: float) -> bool:
+        return (number > self.low if self.above_low else number >= self.low) and number <= self.high
+
+    def __str__(self) -> str:
+        return f"{'above' if self.above_low else 'from'} {self.low:,g} to {self.high:,g}"
+
+
+@dataclass(frozen=True)
 class Option:
     """One option; its default's type is its type."""
 
@@ -55,10 +71,13 @@ class Option:
             self.check(text)
         if self.choices and value not in self.choices:
             raise ValueError(self.valid)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            below = value <= self.low if self.above_low else value < self.low
-            if below or value > self.high or not math.isfinite(value):
-                raise ValueError(self.valid)
+        bounds = Bounds(self.low, self.high, self.above_low)
+        if (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and not (bounds.hold(value) and math.isfinite(value))
+        ):
+            raise ValueError(self.valid)
         return value
 
     def _typed(self, text: str) -> Value:

@@ -8,25 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """Of one number, both ends included."""
-
-    low: float
-    high: float
-    above_low: bool = False
-    """Whether `low` itself is not allowed."""
-
-    def hold(self, number: float) -> bool:
-        return (number > self.low if self.above_low else number >= self.low) and number <= self.high
-
-    def __str__(self) -> str:
-        return f"{'above' if self.above_low else 'from'} {self.low:,g} to {self.high:,g}"
+from ..option import Bounds
 
 
 def fault_of(task: str, name: str, value: object) -> str | None:
