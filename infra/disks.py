@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -15,7 +13,7 @@ HOURS_PER_MONTH = 730
 KINDS: Mapping[str, str] = {"aws": "gp3", "gcp": "pd-balanced"}
 """The kind of disk that each cloud's template asks for."""
 SANE_MAX_PER_GB_MONTH = Decimal(1)
-_COLUMNS = ("cloud", "kind", "region", "usd_per_gb_month", "date", "source")
+COLUMNS = ("cloud", "kind", "region", "usd_per_gb_month", "date", "source")
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,7 @@ def own_file(home: Path) -> Path:
     return home / "disks.csv"
 
 
-def to_csv(prices: Iterable[DiskPrice]) -> str:
-    """The text of a file of prices."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for p in prices:
-        price = format(p.usd_per_gb_month, "f")
-        writer.writerow([p.cloud, p.kind, p.region, price, p.dated.isoformat(), p.source])
-    return out.getvalue()
+def cells(price: DiskPrice) -> tuple[str, ...]:
+    """The row of a price, by `COLUMNS`."""
+    dollars = format(price.usd_per_gb_month, "f")
+    return price.cloud, price.kind, price.region, dollars, price.dated.isoformat(), price.source

@@ -52,8 +52,8 @@ def refresh(cloud: str, regions: Sequence[str], home: Path, project: str = "") -
     found, of_disks = _asked(cloud, machines, regions, project)
     if not found:
         raise PreflightError(f"The price list of {cloud} has no price for any machine of the catalogue there.")
-    text = _csv(_merged(catalogue.own_prices(home), found))
-    disks_text = disks.to_csv(_merged(catalogue.own_disks(home), of_disks))
+    text = _csv(_COLUMNS, map(_cells, _merged(catalogue.own_prices(home), found)))
+    disks_text = _csv(disks.COLUMNS, map(disks.cells, _merged(catalogue.own_disks(home), of_disks)))
     after = catalogue.parse_with_own(text, disks_text)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(catalogue.own_file(home), text)
@@ -88,14 +88,17 @@ def _merged(old: Iterable[P], new: Iterable[P]) -> list[P]:
     return [merged[place] for place in sorted(merged)]
 
 
-def _csv(prices: Iterable[Price]) -> str:
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for p in prices:
-        dollars = ["" if value is None else format(value, "f") for value in (p.on_demand, p.spot, p.at_least)]
-        writer.writerow([p.cloud, p.id, p.region, *dollars, p.dated.isoformat() if p.dated else "", p.source])
+    writer.writerow(columns)
+    writer.writerows(rows)
     return out.getvalue()
+
+
+def _cells(p: Price) -> tuple[str, ...]:
+    dollars = ["" if value is None else format(value, "f") for value in (p.on_demand, p.spot, p.at_least)]
+    return p.cloud, p.id, p.region, *dollars, p.dated.isoformat() if p.dated else "", p.source
 
 
 def _changes(before: Catalogue, after: Catalogue, found: Iterable[Price]) -> Iterator[tuple[Price, Price]]:
