@@ -2,7 +2,6 @@
 
 import json
 import sys
-import traceback
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mlb.aggregation.patterns import create
-from training import Averaging, data, loss, net, weights
+from training import Averaging, data, loss, net, save_each, weights
 
 warnings.simplefilter("error")
 # torch's own: FSDP2 calls names of its own that are on the way out.
@@ -44,10 +43,5 @@ def train(pattern: str, optimiser: str) -> dict[str, Any]:
 
 out, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
 dist.init_process_group("gloo", timeout=timedelta(seconds=200))
-for number, case in enumerate(cases):
-    try:
-        result = train(*case)
-    except Exception:  # noqa: BLE001  # the test shows it
-        result = {"error": traceback.format_exc()}
-    torch.save(result, out / f"{number}-{dist.get_rank()}.pt")
+save_each(out, "", cases, train)
 dist.destroy_process_group()

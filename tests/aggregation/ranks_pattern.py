@@ -2,7 +2,6 @@
 
 import json
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,7 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parent))
 from mlb.aggregation.patterns import create
 from mlb.runners import mpi
-from training import STEPS, Trainer, data, loss, net, weights
+from training import STEPS, Trainer, data, loss, net, save_each, weights
 
 warnings.simplefilter("error")
 # torch's own: FSDP2 and DDP call names of their own that are on the way out.
@@ -81,11 +80,6 @@ for backend in backends:
     if backend == "mpi":
         mpi.start()
     dist.init_process_group(mpi.NAME if backend == "mpi" else backend, timeout=timedelta(seconds=200))
-    for number, case in enumerate(cases):
-        try:
-            result = train(*case)
-        except Exception:  # noqa: BLE001  # the test shows it
-            result = {"error": traceback.format_exc()}
-        torch.save(result, out / f"{backend}-{number}-{dist.get_rank()}.pt")
+    save_each(out, f"{backend}-", cases, train)
     dist.destroy_process_group()
 mpi.leave()
